@@ -47,6 +47,16 @@ impl Content {
         self.len() == 0
     }
 
+    /// Whether there is neither an entry nor an answer.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.is_empty() && self.is_without_clients()
+    }
+
+    /// Whether no answer is kept.
+    pub(crate) fn is_without_clients(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// The bytes of all keys and values.
     #[must_use]
     pub fn bytes(&self) -> usize {

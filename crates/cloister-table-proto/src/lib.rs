@@ -24,6 +24,7 @@ mod membership;
 mod message;
 mod operation;
 mod placement;
+mod reports;
 mod rows;
 #[cfg_attr(not(feature = "test-support"), expect(unreachable_pub, dead_code))]
 #[cfg(not(feature = "test-support"))]
@@ -41,4 +42,5 @@ pub use membership::Membership;
 pub use message::{ChunkBody, Cursor, Message, Relabel, SlotReport, ViewMembers};
 pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Token, Uncertain};
 pub use placement::Placement;
+pub use reports::SlotReports;
 pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};

@@ -1,7 +1,5 @@
 //! The last writes of a slot, for copies that are a few writes behind.
 
-use std::collections::VecDeque;
-
 use crate::label::Label;
 use crate::operation::Operation;
 
@@ -20,30 +18,35 @@ const MAX_BYTES: usize = 256 << 10;
 /// How many labels are remembered: those of the writes that are kept, and as many again of views.
 const MAX_MARKS: usize = 2 * MAX_OPERATIONS;
 
-/// The last writes that made the content of a slot, in order.
-#[derive(Clone, Debug, Default)]
+/// The last writes that made the content of a slot, in order. They are so few that a list takes its first one out as quickly as a queue.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Log {
     /// How many writes were dropped at the front.
     dropped: u64,
-    operations: VecDeque<Operation>,
+    operations: Vec<Operation>,
     bytes: usize,
     /// Which label the content had after how many writes in all. A content that a view takes over has two.
-    marks: VecDeque<(Label, u64)>,
+    marks: Vec<(Label, u64)>,
 }
 
 impl Log {
     /// The log of a content that has just come here.
     pub(crate) fn starting_at(label: Label) -> Self {
         // The view will give it another label.
-        let mut marks = VecDeque::with_capacity(2);
-        marks.push_back((label, 0));
+        let mut marks = Vec::with_capacity(2);
+        marks.push((label, 0));
         Self { marks, ..Self::default() }
+    }
+
+    /// Whether no write is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.operations.is_empty()
     }
 
     /// The content got another label, and is the same.
     pub(crate) fn relabel(&mut self, label: Label) {
         let end = self.end();
-        if self.marks.back() != Some(&(label, end)) {
+        if self.marks.last() != Some(&(label, end)) {
             self.mark(label);
         }
     }
@@ -51,26 +54,37 @@ impl Log {
     /// A write, after which the content has this label and so many entries.
     pub(crate) fn push(&mut self, operation: Operation, label: Label, entries: usize) {
         self.bytes += bytes_of(&operation);
-        make_room(&mut self.operations);
-        self.operations.push_back(operation);
-        self.mark(label);
         let max = (entries / ENTRIES_FOR_EACH).clamp(MIN_OPERATIONS, MAX_OPERATIONS);
-        while self.operations.len() > max || self.bytes > MAX_BYTES {
-            let Some(dropped) = self.operations.pop_front() else { break };
-            self.bytes -= bytes_of(&dropped);
-            self.dropped += 1;
-            while self.marks.front().is_some_and(|(_, after)| *after < self.dropped) {
-                self.marks.pop_front();
-            }
+        // First, so that there is never room for more.
+        while self.operations.len() >= max {
+            self.drop_first();
+        }
+        make_room(&mut self.operations);
+        self.operations.push(operation);
+        self.mark(label);
+        while self.bytes > MAX_BYTES && !self.operations.is_empty() {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if self.operations.is_empty() {
+            return;
+        }
+        let dropped = self.operations.remove(0);
+        self.bytes -= bytes_of(&dropped);
+        self.dropped += 1;
+        while self.marks.first().is_some_and(|(_, after)| *after < self.dropped) {
+            self.marks.remove(0);
         }
     }
 
     /// The content has this label from now on. Of a slot that is not written many views leave a mark.
     fn mark(&mut self, label: Label) {
         make_room(&mut self.marks);
-        self.marks.push_back((label, self.end()));
+        self.marks.push((label, self.end()));
         if self.marks.len() > MAX_MARKS {
-            self.marks.pop_front();
+            self.marks.remove(0);
         }
     }
 
@@ -87,7 +101,7 @@ impl Log {
 }
 
 /// Room for one more, and no more than that: there are thousands of logs.
-fn make_room<T>(list: &mut VecDeque<T>) {
+fn make_room<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() {
         list.reserve_exact(1);
     }

@@ -7,6 +7,7 @@ use cloister_proto::{Epoch, Slot};
 use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::operation::{Answers, Bytes, Operation};
+use crate::reports::SlotReports;
 
 /// A view, with the incarnations of its members.
 pub type ViewMembers = (Epoch, Vec<u64>);
@@ -34,7 +35,7 @@ pub enum Message {
         /// take part.
         views: Option<Vec<ViewMembers>>,
         /// What the sender has; slots of which it has nothing and knows nothing are left out.
-        reports: Vec<SlotReport>,
+        reports: SlotReports,
     },
     /// Content that the receiver reported is that of the view, or lacks only the last writes.
     Relabel {
@@ -191,6 +192,13 @@ pub struct SlotReport {
     pub seen: Seen,
     /// Up to which view the node knows all that was seen.
     pub knows: Arc<Knowledge>,
+}
+
+impl SlotReport {
+    /// Nothing is known of the slot.
+    pub(crate) fn nothing(slot: Slot) -> Self {
+        Self { slot, stamp: Stamp::NONE, seen: Seen::NOTHING, knows: Arc::default() }
+    }
 }
 
 /// How much of a content has arrived: the answers come first, by client and number, then the entries, in order of their keys.

@@ -1,8 +1,10 @@
 //! The state machine of a table at one node.
 
+mod alike;
 mod copy;
 mod decide;
 mod fetches;
+mod holding;
 mod nodes;
 mod owed;
 mod owned;
@@ -10,39 +12,45 @@ mod owner;
 mod progress;
 mod reported;
 mod round;
+mod shared;
 mod slots;
 mod status;
 mod transfer;
 mod unanswered;
 mod view;
+mod writes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
-use crate::content::Content;
-use crate::label::{Label, Seen, Stamp};
-use crate::log::Log;
+use crate::label::Seen;
 use crate::message::{Message, ViewMembers};
 use crate::operation::{Bytes, Token, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
 use crate::shared_knowledge::SharedKnowledge;
+use holding::Holding;
 use nodes::{NodeSet, Nodes, Peer};
 use owed::Owed;
 use owned::Owned;
 use progress::Fetches;
 use round::Round;
+use shared::SharedMap;
 use slots::{SlotArray, SlotList, SlotMap};
 use transfer::Pull;
 use view::{Copies, View};
+use writes::Writes;
 
 pub use owner::Refusal;
 pub use status::{SlotStatus, ViewWait};
 
 /// How many promised views are remembered.
 const MAX_VIEWS: usize = 64;
+
+/// Room for how many actions is kept.
+const MAX_ACTIONS: usize = 64;
 
 /// What becomes of a slot when all its complete copies are gone.
 ///
@@ -139,35 +147,6 @@ pub enum Action {
     ReleaseLeave,
 }
 
-/// The content of a slot at this node, whatever its part.
-#[derive(Clone, Debug)]
-struct Holding {
-    content: Content,
-    stamp: Stamp,
-    log: Log,
-    /// It is empty since all complete copies were gone, and that was not told: its view has not served it.
-    is_unreported_loss: bool,
-}
-
-impl Default for Holding {
-    fn default() -> Self {
-        Self::new(Content::default(), Stamp::NONE)
-    }
-}
-
-impl Holding {
-    fn new(content: Content, stamp: Stamp) -> Self {
-        Self { content, stamp, log: Log::starting_at(stamp.label), is_unreported_loss: false }
-    }
-
-    fn relabel(&mut self, label: Label) {
-        if self.stamp.label != label {
-            self.stamp.label = label;
-            self.log.relabel(label);
-        }
-    }
-}
-
 /// A table at one node.
 #[derive(Debug)]
 pub struct Table {
@@ -192,13 +171,16 @@ pub struct Table {
     round: Option<Round>,
     /// Members that asked in a view of which this node has not heard yet.
     asked: BTreeMap<(Epoch, NodeId), Vec<Slot>>,
-    owned: SlotMap<Owned>,
+    owned: SharedMap<Owned, owned::Change>,
+    /// What all members are to know to have been seen of the slots that this node owns.
+    seals: SlotArray<Seen>,
+    writes: SlotMap<Writes>,
     /// What is sent at the end of the present call.
     owed: Owed,
     /// A slot that the present view waits for, and one that the planned view waits for.
     unsettled: Option<Slot>,
     cold: Option<Slot>,
-    holdings: SlotMap<Holding>,
+    holdings: SharedMap<Holding, holding::Change>,
     /// What is known to have been seen of each slot.
     seen: SlotArray<Seen>,
     /// The views that this node promised last, with the incarnations of their members.
@@ -223,8 +205,10 @@ impl Table {
         Self {
             options,
             nodes: Nodes::new(&me),
-            owned: SlotMap::new(&slots),
-            holdings: SlotMap::new(&slots),
+            owned: SharedMap::new(&slots),
+            seals: SlotArray::new(&slots),
+            writes: SlotMap::new(&slots),
+            holdings: SharedMap::new(&slots),
             seen: SlotArray::new(&slots),
             knows: SharedKnowledge::new(slots.len()),
             pulls: SlotMap::new(&slots),
@@ -287,14 +271,22 @@ impl Table {
                 self.received(from, message);
             }
             Event::AcceptLoss => self.accept_loss(),
-            Event::Tick => self.send_again(None),
+            Event::Tick => {
+                self.send_again(None);
+                self.forget_what_is_over();
+            }
         }
         self.send_owed();
     }
 
     /// The next thing to do.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let next = self.actions.pop_front();
+        if next.is_none() && self.actions.capacity() > MAX_ACTIONS {
+            // A view has thousands.
+            self.actions = VecDeque::new();
+        }
+        next
     }
 
     fn promised(&mut self, placement: Placement) {
@@ -337,8 +329,9 @@ impl Table {
             return;
         }
         self.prove(epoch);
-        if let Some(view) = &self.view {
-            self.holdings.values_mut().for_each(|holding| view.forget_clients(&mut holding.content));
+        let with_clients = self.holdings.iter().filter(|(_, holding)| !holding.content.is_without_clients());
+        for slot in with_clients.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.forget_clients(slot);
         }
         let lost = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy);
         self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(slot)));
@@ -359,7 +352,11 @@ impl Table {
 
     /// Clients that are no members repeat nothing any more.
     fn forget_clients(&mut self, slot: Slot) {
-        if let (Some(view), Some(holding)) = (&self.view, self.holdings.get_mut(slot).filter(|_| self.up)) {
+        let has_any = |holding: &Holding| !holding.content.is_without_clients();
+        if let Some(view) = self.view.as_ref().filter(|_| self.up)
+            && self.holdings.get(slot).is_some_and(has_any)
+            && let Some(holding) = self.holdings.get_mut(slot)
+        {
             view.forget_clients(&mut holding.content);
         }
     }
@@ -381,8 +378,9 @@ impl Table {
     fn unlinked(&mut self, peer: Peer) {
         self.nodes.linked_mut().remove(peer);
         self.forget_visitor(peer);
-        for owned in self.owned.values_mut() {
-            owned.stop_stream(peer);
+        let streams = self.owned.iter().filter(|(_, owned)| owned.has_stream_to(peer));
+        for slot in streams.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.owned.change(slot, owned::Change::Unlinked(peer), |owned| owned.stop_stream(peer));
         }
         self.pull_from_another(peer);
         self.release_planned_if_warm();
@@ -470,11 +468,8 @@ impl Table {
         self.installed = epoch;
         self.knows.change_all(|knows| knows.installed(epoch));
         let was_prepared =
-            |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_unreported_loss;
-        for holding in self.holdings.values_mut().filter(was_prepared) {
-            holding.stamp.candidate = Epoch::ZERO;
-            holding.stamp.learning = false;
-            holding.relabel(Label::start_of(epoch));
-        }
+            |holding: &Holding| holding.stamp.candidate == epoch && !holding.is_unreported_loss;
+        self.holdings
+            .change_all(was_prepared, holding::Change::Proved(epoch), |holding| holding.prove(epoch));
     }
 }

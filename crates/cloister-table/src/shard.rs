@@ -371,6 +371,11 @@ impl Shard {
         while let Some(action) = self.table.next_action() {
             match action {
                 Action::Send { to, message } => {
+                    // Of most there are thousands, and they are small.
+                    if !matches!(message, Message::Relabel { .. }) {
+                        self.post(core, to, &message);
+                        continue;
+                    }
                     for message in in_parts(message) {
                         self.post(core, to.clone(), &message);
                     }

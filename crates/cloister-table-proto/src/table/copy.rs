@@ -2,9 +2,9 @@
 
 use cloister_proto::{Epoch, Slot};
 
+use super::holding::{Change, Holding};
 use super::nodes::Peer;
-use super::{Action, Holding, Table};
-use crate::content::Content;
+use super::{Action, Table};
 use crate::label::{Seen, Stamp};
 use crate::message::{Message, Relabel};
 use crate::operation::Operation;
@@ -22,7 +22,9 @@ impl Table {
             match missing {
                 Some(missing) if !is_there => {
                     self.end_pull(slot);
-                    if let Some(holding) = self.holdings.get_mut(slot) {
+                    if !missing.is_empty()
+                        && let Some(holding) = self.holdings.get_mut(slot)
+                    {
                         missing.into_iter().for_each(|operation| holding.catch_up(operation));
                     }
                     self.adopt(slot, (label, written), epoch);
@@ -51,15 +53,17 @@ impl Table {
         if self.take_staged(from, epoch, slot, operation) {
             return;
         }
-        let Some(holding) = self.holdings.get_mut(slot) else { return };
+        let Some(holding) = self.holdings.get(slot) else { return };
         let label = holding.stamp.label;
         if label.epoch != epoch || operation.number > label.number + 1 {
             return;
         }
-        if operation.number == label.number + 1 {
+        let number = operation.number.max(label.number);
+        if number > label.number
+            && let Some(holding) = self.holdings.get_mut(slot)
+        {
             holding.apply(operation);
         }
-        let number = holding.stamp.label.number;
         self.send(from, Message::Replicated { epoch, slot, number });
     }
 
@@ -69,12 +73,12 @@ impl Table {
         if self.pulls.contains(slot) {
             return;
         }
-        let has = |holding: &&mut Holding| {
+        let has = |holding: &Holding| {
             let label = holding.stamp.label;
             label.epoch == epoch && label.number >= number
         };
-        if let Some(holding) = self.holdings.get_mut(slot).filter(has) {
-            holding.stamp.learning = false;
+        if self.holdings.get(slot).is_some_and(has) {
+            self.holdings.change(slot, Change::Counts, |holding| holding.stamp.learning = false);
             self.send(from, Message::Counted { epoch, slot });
         } else {
             // Writes were lost with a link.
@@ -90,9 +94,8 @@ impl Table {
     }
 
     fn has_seen(&mut self, slot: Slot, seen: Seen) {
-        if let Some(known) = self.seen.get_mut(slot) {
-            *known = known.and(seen);
-        }
+        let known = self.seen.get(slot);
+        self.seen.set(slot, known.and(seen));
     }
 
     pub(super) fn release(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
@@ -126,10 +129,5 @@ impl Holding {
         self.content.apply(&operation);
         self.stamp.label.number = operation.number;
         self.log.push(operation, self.stamp.label, self.content.len());
-    }
-
-    /// Content that was fetched, with the writes that led to it if they are known.
-    pub(super) fn replace(&mut self, content: Content, stamp: Stamp) {
-        *self = Holding::new(content, stamp);
     }
 }

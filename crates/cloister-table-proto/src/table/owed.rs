@@ -72,7 +72,7 @@ impl Table {
                 .unsealed
                 .iter()
                 .filter(is_meant(only))
-                .for_each(|peer| by_peer.push(peer, (slot, owned.seal)));
+                .for_each(|peer| by_peer.push(peer, (slot, table.seals.get(slot))));
         });
         self.send_each(seals, |slots| Message::Seal { epoch, slots });
     }

@@ -1,14 +1,11 @@
 //! What the owner of a slot knows of it.
 
-use std::collections::VecDeque;
-
 use super::decide::Loss;
 use super::nodes::{NodeMap, NodeSet, Peer};
-use crate::label::{Label, Seen, Stamp};
-use crate::operation::{Bytes, Operation, Token};
+use crate::label::{Label, Stamp};
 
 /// A slot that this node owns in the present view.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Owned {
     /// Whether it is decided where the content comes from.
     pub(super) decided: bool,
@@ -31,24 +28,16 @@ pub(super) struct Owned {
     pub(super) serves: bool,
     /// Whether members get what will have been seen.
     pub(super) is_sealing: bool,
-    /// What all members are to know to have been seen.
-    pub(super) seal: Seen,
     /// The members that have not confirmed that they know.
     pub(super) unsealed: NodeSet,
     /// The other nodes with a copy.
     pub(super) replicas: NodeMap<Replica>,
     /// Nodes that have content of the slot which is no copy.
     pub(super) leftovers: NodeSet,
-    /// Writes that not every copy has, in order.
-    pub(super) pending: VecDeque<Pending>,
-    /// The number of the last write that every complete copy has.
-    pub(super) committed: u64,
-    /// The number of the last write at the last tick.
-    pub(super) at_last_tick: u64,
 }
 
 /// Content that another node reported.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Claimed {
     pub(super) reported: Stamp,
     /// The label of the content of the view, and that of its last write.
@@ -61,11 +50,9 @@ pub(super) struct Claimed {
 }
 
 /// Another node's copy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Replica {
     pub(super) role: Role,
-    /// The number of the last write that it has.
-    pub(super) acked: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +69,30 @@ pub(super) enum Role {
     Leaves,
 }
 
-/// A write that not every copy has, or an answer that waits for the writes before it.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) number: u64,
-    pub(super) operation: Option<Operation>,
-    /// The value of the key before.
-    pub(super) before: Option<Bytes>,
-    pub(super) answers: Vec<(Token, Bytes)>,
+/// What changes what is known of a slot that nothing is written to. Slots that are alike change alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Change {
+    Ready,
+    Pulled,
+    /// Members get what will have been seen, and the slot waits for them or not. It is served if it waits for none.
+    Seals(bool),
+    /// The view writes.
+    Writes,
+    /// This node confirmed something.
+    Informed(Peer),
+    Relabelled(Peer),
+    Sealed(Peer),
+    Replicated(Peer),
+    Counted(Peer),
+    Released(Peer),
+    /// This node is asked for something, or fetches the content.
+    Learns(Peer),
+    Warms(Peer),
+    Streams(Peer),
+    Leaves(Peer),
+    /// Its link is closed.
+    Unlinked(Peer),
+    StopsWarming,
 }
 
 impl Role {
@@ -114,16 +117,70 @@ impl Owned {
         self.relabels.values().any(|claimed| claimed.lags)
     }
 
-    /// Whether it is served, all copies have all of it, and no other node has to answer anything.
+    /// Whether it is served, all nodes with copies that should have them have one, and no other node has to answer anything.
     pub(super) fn is_settled(&self) -> bool {
         let waits = |replica: &Replica| replica.role != Role::Counts;
         self.serves
-            && self.pending.is_empty()
             && self.relabels.iter().next().is_none()
             && self.informs.is_empty()
             && self.unsealed.is_empty()
             && self.leftovers.is_empty()
             && !self.replicas.values().any(waits)
+    }
+
+    /// Whether its content is here, and all members know what was seen of it.
+    pub(super) fn may_be_ready(&self) -> bool {
+        self.decided && !self.pulls && !self.waits_for_copy && self.informs.is_empty()
+    }
+
+    /// A member knows what was seen before the view.
+    pub(super) fn informed(&mut self, from: Peer) {
+        self.informs.remove(from);
+        self.ready = self.ready || self.may_be_ready();
+    }
+
+    /// A node has the content as it was named.
+    pub(super) fn relabelled(&mut self, from: Peer) {
+        let Some(claimed) = self.relabels.remove(from) else { return };
+        if claimed.counts && !self.replicas.contains(from) {
+            self.replicas.insert(from, Replica { role: Role::Counts });
+        }
+    }
+
+    pub(super) fn has_role(&self, peer: Peer, role: Role) -> bool {
+        self.replicas.get(peer).is_some_and(|replica| replica.role == role)
+    }
+
+    pub(super) fn set_role(&mut self, peer: Peer, role: Role) {
+        if let Some(replica) = self.replicas.get_mut(peer) {
+            replica.role = role;
+        }
+    }
+
+    /// A copy has all writes up to a number.
+    pub(super) fn replicated(&mut self, peer: Peer) {
+        let Some(replica) = self.replicas.get_mut(peer) else { return };
+        match replica.role {
+            Role::Learns { streams: true } => replica.role = Role::Joins,
+            Role::Warms { streams, .. } => replica.role = Role::Warms { streams, done: true },
+            Role::Learns { streams: false } | Role::Joins | Role::Counts | Role::Leaves => {}
+        }
+    }
+
+    /// A copy that is being made at this node gets each write from now on.
+    pub(super) fn streams_to(&mut self, peer: Peer) {
+        if let Some(Role::Learns { streams } | Role::Warms { streams, .. }) =
+            self.replicas.get_mut(peer).map(|replica| &mut replica.role)
+        {
+            *streams = true;
+        }
+    }
+
+    /// Whether a copy that is being made at this node starts again if the link to it closes.
+    pub(super) fn has_stream_to(&self, peer: Peer) -> bool {
+        let makes =
+            |replica: &Replica| matches!(replica.role, Role::Learns { streams: true } | Role::Warms { .. });
+        self.replicas.get(peer).is_some_and(makes)
     }
 
     /// The link to a peer is closed: a copy that is being made starts again from what it has.
@@ -137,21 +194,5 @@ impl Owned {
             }
             Role::Joins | Role::Counts | Role::Leaves => {}
         }
-    }
-
-    /// A write is under way. Most slots have one at a time, so there is room for one, and for half as many again where there are more.
-    pub(super) fn push(&mut self, pending: Pending) {
-        let under_way = self.pending.len();
-        if under_way == self.pending.capacity() {
-            self.pending.reserve_exact((under_way / 2).max(1));
-        }
-        self.pending.push_back(pending);
-    }
-
-    /// The value of a key that every complete copy has, if a later one is under way.
-    pub(super) fn committed_value(&self, key: &[u8]) -> Option<&Option<Bytes>> {
-        let writes =
-            |pending: &&Pending| pending.operation.as_ref().is_some_and(|operation| *operation.key == *key);
-        self.pending.iter().find(writes).map(|pending| &pending.before)
     }
 }

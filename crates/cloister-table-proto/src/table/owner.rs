@@ -1,13 +1,12 @@
 //! The owner of a slot: reads, writes, and the copies that have them.
 
-use std::collections::VecDeque;
-
 use cloister_proto::{Epoch, Slot};
 
 use super::decide::Loss;
 use super::nodes::{NodeSet, Peer};
 use super::owed::Owed;
-use super::owned::{Owned, Pending, Replica, Role};
+use super::owned::{Change, Owned, Replica, Role};
+use super::writes::{Pending, Writes};
 use super::{Action, Table};
 use crate::label::{Label, Seen};
 use crate::message::Message;
@@ -40,7 +39,7 @@ impl Table {
     pub fn read(&self, claim: Option<Epoch>, slot: Slot, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
         self.may_serve(claim, slot)?;
         let applied = || self.holdings.get(slot).and_then(|holding| holding.content.get(key));
-        let pending = self.owned.get(slot).and_then(|owned| owned.committed_value(key));
+        let pending = self.writes.get(slot).and_then(|writes| writes.committed_value(key));
         Ok(match pending.filter(|_| self.enabled(Rule::Shadow)) {
             Some(before) => before.clone(),
             None => applied(),
@@ -69,7 +68,7 @@ impl Table {
             return Err(Refusal::NoClaim);
         }
         let (once, settles) = (self.enabled(Rule::Once), self.enabled(Rule::Settled));
-        let (Some(owned), Some(holding)) = (self.owned.get_mut(slot), self.holdings.get_mut(slot)) else {
+        let Some(holding) = self.holdings.get(slot).filter(|_| self.owned.contains(slot)) else {
             return Err(Refusal::NotOwner);
         };
         let known = id.filter(|_| once).and_then(|id| holding.content.answer(id));
@@ -85,21 +84,26 @@ impl Table {
                 Decision::Remove { answer } => (Some(None), answer),
             },
         };
+        let number = holding.stamp.label.number;
+        let committed = self.committed(slot);
+        let Some(writes) = self.writes.get_or_insert_with(slot, || Writes::after(committed)) else {
+            return Err(Refusal::NotOwner);
+        };
         let Some(value) = value else {
             // It shows the writes before it, which not every copy may have.
-            let number = holding.stamp.label.number;
-            let answers = vec![(token, answer)];
-            owned.push(Pending { number, operation: None, before: None, answers });
+            writes.push(Pending { number, operation: None, before: None, answer: (token, answer) });
             self.commit(slot);
             return Ok(());
         };
-        let number = holding.stamp.label.number + 1;
+        let number = number + 1;
         let id = id.map(|id| (id, answer.clone()));
         let operation = Operation { number, key: key.clone(), value, id };
-        holding.apply(&operation);
-        let answers = vec![(token, answer)];
-        owned.push(Pending { number, operation: Some(operation.clone()), before, answers });
-        let receivers = owned.replicas.iter().filter(|(_, replica)| replica.role.gets_writes());
+        if let Some(holding) = self.holdings.get_mut(slot) {
+            holding.apply(&operation);
+        }
+        writes.push(Pending { number, operation: Some(operation.clone()), before, answer: (token, answer) });
+        let replicas = self.owned.get(slot).into_iter().flat_map(|owned| owned.replicas.iter());
+        let receivers = replicas.filter(|(_, replica)| replica.role.gets_writes());
         let receivers: Vec<Peer> = receivers.map(|(node, _)| node).collect();
         for node in receivers {
             self.send(node, Message::Replicate { epoch, slot, operation: operation.clone() });
@@ -127,20 +131,18 @@ impl Table {
         if owned.serves { Ok(()) } else { Err(Refusal::NotReady) }
     }
 
-    /// The slot is in place, and its view is installed.
-    fn serve(&mut self, slot: Slot) {
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        owned.serves = true;
+    /// The slot is in place, its view is installed, and what it begins from is sealed.
+    fn served(&mut self, slot: Slot) {
+        let Some(owned) = self.owned.get(slot) else { return };
         self.actions.push_back(Action::Serves(slot));
         let me = self.nodes.me();
         let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
         let lacks = |node: &Peer| *node != me && !owned.replicas.contains(*node);
         let learners: Vec<Peer> = copies.iter().filter(lacks).collect();
-        for node in &learners {
-            owned.replicas.insert(*node, Replica { role: Role::Learns { streams: false }, acked: 0 });
-        }
         let epoch = self.epoch();
         for node in learners {
+            let learns = Replica { role: Role::Learns { streams: false } };
+            self.owned.change(slot, Change::Learns(node), |owned| owned.replicas.insert(node, learns));
             self.send(node, Message::Learn { epoch, slot });
         }
         if !self.enabled(Rule::KeepUntilComplete) {
@@ -156,8 +158,8 @@ impl Table {
     /// complete once those that have it are gone. A loss is reported before that: should this view end now, a copy that came back would
     /// still count.
     pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
-        let claims = self.claim == Some(self.epoch()) || !self.enabled(Rule::Claim);
-        if !self.up || !claims || !self.owned.get(slot).is_some_and(|owned| owned.ready && !owned.serves) {
+        let claims = || self.claim == Some(self.epoch()) || !self.enabled(Rule::Claim);
+        if !self.up || !claims() || !self.owned.get(slot).is_some_and(|owned| owned.ready && !owned.serves) {
             return;
         }
         self.report_loss(slot);
@@ -167,30 +169,37 @@ impl Table {
         }
         let written = self.holdings.get(slot).map_or(Label::NONE, |holding| holding.stamp.written);
         let seals = self.enabled(Rule::SealStart);
-        let Some(known) = self.seen.get_mut(slot) else { return };
+        let mut known = self.seen.get(slot);
         known.start = known.start.max(written);
-        let known = *known;
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        if !seals {
-            owned.unsealed.clear();
-        }
-        owned.seal = known;
-        if !std::mem::replace(&mut owned.is_sealing, true) {
+        self.seen.set(slot, known);
+        let Some(owned) = self.owned.get(slot) else { return };
+        if !owned.is_sealing {
             self.owed.seals.push(slot);
         }
-        if owned.unsealed.is_empty() {
-            self.serve(slot);
+        let waits = seals && !owned.unsealed.is_empty();
+        self.seals.set(slot, known);
+        self.owned.change(slot, Change::Seals(seals), |owned| {
+            owned.is_sealing = true;
+            if !seals {
+                owned.unsealed.clear();
+            }
+            owned.serves = owned.unsealed.is_empty();
+        });
+        if !waits {
+            self.served(slot);
         }
     }
 
     fn report_loss(&mut self, slot: Slot) {
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_reported, true)) else {
+        let is_new = |owned: &Owned| owned.loss.is_some() && !owned.is_loss_reported;
+        if !self.owned.get(slot).is_some_and(is_new) {
             return;
-        };
-        let is_known = owned.is_known;
+        }
+        let Some(owned) = self.owned.get_mut(slot) else { return };
+        owned.is_loss_reported = true;
+        let (loss, is_known) = (owned.loss, owned.is_known);
         let epoch = self.epoch();
-        self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
+        self.actions.push_back(Action::Lost { slot, is_certain: loss == Some(Loss::Gone) });
         if !is_known {
             let others = self.others();
             if let Some(owned) = self.owned.get_mut(slot) {
@@ -199,7 +208,7 @@ impl Table {
             self.learned_seen(slot, epoch);
             self.owed.informs.push(slot);
         }
-        if loss == Loss::Gone {
+        if loss == Some(Loss::Gone) {
             if let Some(holding) = self.holdings.get_mut(slot) {
                 holding.is_unreported_loss = false;
             }
@@ -212,14 +221,15 @@ impl Table {
     /// Before the first write of a view is acknowledged, all members know that it writes.
     fn seal_writes(&mut self, slot: Slot) {
         let (epoch, seals) = (self.epoch(), self.enabled(Rule::Seal));
-        let others = self.others();
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        if owned.seal.writes == epoch || !seals {
+        let seal = self.seals.get(slot);
+        if !seals || seal.writes == epoch {
             return;
         }
-        owned.seal.writes = epoch;
-        owned.unsealed = others;
-        self.seen.set(slot, owned.seal);
+        let seal = Seen { writes: epoch, ..seal };
+        let others = self.others();
+        self.owned.change(slot, Change::Writes, |owned| owned.unsealed = others);
+        self.seals.set(slot, seal);
+        self.seen.set(slot, seal);
         self.owed.seals.push(slot);
     }
 
@@ -228,10 +238,16 @@ impl Table {
             return;
         }
         for (slot, seen) in slots {
-            let Some(owned) = self.owned.get_mut(slot) else { continue };
-            if !seen.covers(owned.seal) || !owned.unsealed.remove(from) || !owned.unsealed.is_empty() {
+            let Some(owned) = self.owned.get(slot) else { continue };
+            if !seen.covers(self.seals.get(slot)) || !owned.unsealed.contains(from) {
                 continue;
             }
+            self.owned.change(slot, Change::Sealed(from), |owned| {
+                owned.unsealed.remove(from);
+            });
+            let Some(owned) = self.owned.get(slot).filter(|owned| owned.unsealed.is_empty()) else {
+                continue;
+            };
             if owned.serves {
                 self.commit(slot);
             } else {
@@ -244,20 +260,19 @@ impl Table {
         if epoch != self.epoch() {
             return;
         }
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        let committed = owned.committed;
-        let Some(replica) = owned.replicas.get_mut(from) else { return };
-        replica.acked = replica.acked.max(number);
-        match replica.role {
+        let Some(owned) = self.owned.get(slot) else { return };
+        let Some(Replica { role }) = owned.replicas.get(from).copied() else { return };
+        self.owned.change(slot, Change::Replicated(from), |owned| owned.replicated(from));
+        if let Some(writes) = self.writes.get_mut(slot) {
+            writes.acknowledge(from, number);
+        }
+        match role {
             Role::Learns { streams: true } => {
-                replica.role = Role::Joins;
-                self.send(from, Message::Count { epoch, slot, number: committed });
+                let number = self.committed(slot);
+                self.send(from, Message::Count { epoch, slot, number });
             }
             Role::Learns { streams: false } => {}
-            Role::Warms { streams, .. } => {
-                replica.role = Role::Warms { streams, done: true };
-                self.release_planned_if_warm();
-            }
+            Role::Warms { .. } => self.release_planned_if_warm(),
             Role::Joins | Role::Counts | Role::Leaves => self.commit(slot),
         }
     }
@@ -269,34 +284,36 @@ impl Table {
             return;
         }
         let waits = self.enabled(Rule::WaitForCopies);
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        let waited_for = owned.replicas.values().filter(|replica| waits && replica.role.is_waited_for());
-        let acked = waited_for.map(|replica| replica.acked).min().unwrap_or(u64::MAX);
+        let (Some(writes), Some(owned)) = (self.writes.get_mut(slot), self.owned.get(slot)) else { return };
+        let waited_for = owned.replicas.iter().filter(|(_, replica)| waits && replica.role.is_waited_for());
+        let acked = waited_for.map(|(node, _)| writes.acked(node)).min().unwrap_or(u64::MAX);
         let sealed = owned.unsealed.is_empty();
-        while let Some(pending) = owned.pending.front() {
+        while let Some(pending) = writes.front() {
             let is_write = pending.operation.is_some();
-            if pending.number > owned.committed && (pending.number > acked || (is_write && !sealed)) {
+            if pending.number > writes.committed && (pending.number > acked || (is_write && !sealed)) {
                 return;
             }
-            let Some(pending) = owned.pending.pop_front() else { return };
-            owned.committed = owned.committed.max(pending.number);
-            for (token, answer) in pending.answers {
-                self.actions.push_back(Action::Answer { token, answer: Ok(answer) });
-            }
+            let Some(Pending { answer: (token, answer), .. }) = writes.pop() else { return };
+            self.actions.push_back(Action::Answer { token, answer: Ok(answer) });
         }
         // In thousands of slots the room for one write is more than a row.
-        owned.pending = VecDeque::new();
+        self.writes.remove(slot);
+    }
+
+    /// The number of the last write of the view that every complete copy has.
+    pub(super) fn committed(&self, slot: Slot) -> u64 {
+        let label = self.holdings.get(slot).map_or(Label::NONE, |holding| holding.stamp.label);
+        // Where no write waits for a copy, all of them have it.
+        let last = if label.epoch == self.epoch() { label.number } else { 0 };
+        self.writes.get(slot).map_or(last, |writes| writes.committed)
     }
 
     pub(super) fn counted(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         if epoch != self.epoch() {
             return;
         }
-        let Some(replica) = self.owned.get_mut(slot).and_then(|owned| owned.replicas.get_mut(from)) else {
-            return;
-        };
-        if replica.role == Role::Joins {
-            replica.role = Role::Counts;
+        if self.owned.get(slot).is_some_and(|owned| owned.has_role(from, Role::Joins)) {
+            self.owned.change(slot, Change::Counted(from), |owned| owned.set_role(from, Role::Counts));
             self.release_if_complete(slot);
         }
     }
@@ -316,21 +333,24 @@ impl Table {
 
     fn release_leftovers(&mut self, slot: Slot) {
         let (epoch, drops) = (self.epoch(), self.enabled(Rule::DropBeforeLess));
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
-        let mut extra = NodeSet::default();
-        for (node, replica) in owned.replicas.iter_mut() {
-            if matches!(replica.role, Role::Counts | Role::Joins) && !copies.has(node) {
-                replica.role = Role::Leaves;
-                extra.insert(node);
-            }
-        }
-        if !drops {
-            owned.replicas.retain(|node, _| !extra.contains(node));
-        }
+        let copies = self.copies_of(slot);
+        let Some(owned) = self.owned.get(slot) else { return };
+        let is_extra = |(node, replica): &(Peer, &Replica)| {
+            matches!(replica.role, Role::Counts | Role::Joins) && !copies.has(*node)
+        };
+        let extra: NodeSet = owned.replicas.iter().filter(is_extra).map(|(node, _)| node).collect();
         if extra.is_empty() && owned.leftovers.is_empty() {
             return;
         }
+        for node in extra.iter() {
+            self.owned.change(slot, Change::Leaves(node), |owned| {
+                owned.set_role(node, Role::Leaves);
+                if !drops {
+                    owned.replicas.remove(node);
+                }
+            });
+        }
+        let Some(owned) = self.owned.get(slot) else { return };
         let receivers: Vec<Peer> = extra.iter().chain(owned.leftovers.iter()).collect();
         for node in receivers {
             self.send(node, Message::Release { epoch, slot });
@@ -341,10 +361,18 @@ impl Table {
         if epoch != self.epoch() {
             return;
         }
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        owned.leftovers.remove(from);
-        if owned.replicas.get(from).is_some_and(|replica| replica.role == Role::Leaves) {
-            owned.replicas.remove(from);
+        let Some(owned) = self.owned.get(slot) else { return };
+        let leaves = owned.has_role(from, Role::Leaves);
+        if !leaves && !owned.leftovers.contains(from) {
+            return;
+        }
+        self.owned.change(slot, Change::Released(from), |owned| {
+            owned.leftovers.remove(from);
+            if owned.has_role(from, Role::Leaves) {
+                owned.replicas.remove(from);
+            }
+        });
+        if leaves {
             self.commit(slot);
         }
     }
@@ -352,31 +380,33 @@ impl Table {
     /// Lets the nodes of the planned view fetch the slot.
     pub(super) fn warm(&mut self, slot: Slot) {
         let Some(planned) = self.planned.as_ref().filter(|_| self.up) else { return };
-        let Some(owned) = self.owned.get_mut(slot).filter(|owned| owned.serves) else { return };
+        let Some(owned) = self.owned.get(slot).filter(|owned| owned.serves) else { return };
         let (me, linked) = (self.nodes.me(), self.nodes.linked());
         let lacks = |node: &Peer| *node != me && linked.contains(*node) && !owned.replicas.contains(*node);
         let learners: Vec<Peer> = planned.copies_of(slot).iter().filter(lacks).collect();
-        for node in &learners {
-            let warms = Role::Warms { streams: false, done: false };
-            owned.replicas.insert(*node, Replica { role: warms, acked: 0 });
-        }
         let epoch = self.epoch();
         for node in learners {
+            let warms = Replica { role: Role::Warms { streams: false, done: false } };
+            self.owned.change(slot, Change::Warms(node), |owned| owned.replicas.insert(node, warms));
             self.send(node, Message::Learn { epoch, slot });
         }
     }
 
     /// The planned view will not come: what was fetched for it is dropped.
     pub(super) fn stop_warming(&mut self) {
-        for owned in self.owned.values_mut() {
-            let warms =
-                owned.replicas.iter().filter(|(_, replica)| matches!(replica.role, Role::Warms { .. }));
-            let warms: Vec<Peer> = warms.map(|(node, _)| node).collect();
-            for node in warms {
-                owned.replicas.remove(node);
-                owned.leftovers.insert(node);
-            }
-        }
+        let is_warm = |replica: &Replica| matches!(replica.role, Role::Warms { .. });
+        self.owned.change_all(
+            |owned| owned.replicas.values().any(is_warm),
+            Change::StopsWarming,
+            |owned| {
+                let warms = owned.replicas.iter().filter(|(_, replica)| is_warm(replica));
+                let warms: Vec<Peer> = warms.map(|(node, _)| node).collect();
+                for node in warms {
+                    owned.replicas.remove(node);
+                    owned.leftovers.insert(node);
+                }
+            },
+        );
         for slot in self.owned.slots().collect::<Vec<_>>() {
             self.release_if_complete(slot);
         }
@@ -401,10 +431,11 @@ impl Table {
         self.end_all_pulls();
         (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
         self.holdings.retain(|holding| !holding.is_unreported_loss);
-        for owned in self.owned.take() {
-            for (token, _) in owned.pending.into_iter().flat_map(|pending| pending.answers) {
-                self.actions.push_back(Action::Answer { token, answer: Err(Uncertain) });
-            }
+        self.owned.clear();
+        self.seals.clear();
+        for writes in self.writes.take() {
+            let answers = writes.iter().map(|pending| pending.answer.0);
+            self.actions.extend(answers.map(|token| Action::Answer { token, answer: Err(Uncertain) }));
         }
     }
 }

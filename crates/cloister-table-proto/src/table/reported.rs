@@ -2,51 +2,50 @@
 
 use cloister_proto::Slot;
 
-use crate::label::{Seen, Stamp};
 use crate::message::SlotReport;
+use crate::reports::SlotReports;
 
 /// The reports of one node, in order of their slots, each once.
 #[derive(Debug)]
 pub(super) struct Reported {
-    reports: Vec<SlotReport>,
+    reports: SlotReports,
     /// Where the next slot is looked for first: slots are asked for in order.
     next: usize,
 }
 
 impl Reported {
-    pub(super) fn new(mut reports: Vec<SlotReport>) -> Self {
-        if !reports.is_sorted_by(|one, next| one.slot < next.slot) {
-            // The last word on a slot counts.
-            reports.reverse();
-            reports.sort_by_key(|report| report.slot);
-            reports.dedup_by_key(|report| report.slot);
-        }
+    pub(super) fn new(mut reports: SlotReports) -> Self {
+        reports.sort();
         Self { reports, next: 0 }
     }
 
-    /// What it says of a slot.
-    pub(super) fn of(&mut self, slot: Slot) -> Option<&SlotReport> {
+    /// What it says of a slot, and the number of that: one number means one thing. The slot in it may be another.
+    pub(super) fn of(&mut self, slot: Slot) -> Option<(u32, &SlotReport)> {
         let at = self.place_of(slot);
-        let report = self.reports.get(at).filter(|report| report.slot == slot);
-        self.next = at + usize::from(report.is_some());
-        report
+        let is_there = self.is_at(at, slot);
+        self.next = at + usize::from(is_there);
+        self.reports.at(at).filter(|_| is_there)
     }
 
     /// It has nothing of this slot any more, and knows nothing.
     pub(super) fn forget(&mut self, slot: Slot) {
         let at = self.place_of(slot);
-        if let Some(report) = self.reports.get_mut(at).filter(|report| report.slot == slot) {
-            (report.stamp, report.seen) = (Stamp::NONE, Seen::NOTHING);
-            report.knows = Default::default();
+        if self.is_at(at, slot) {
+            self.reports.forget(at);
         }
+    }
+
+    fn is_at(&self, place: usize, slot: Slot) -> bool {
+        self.reports.slots().get(place).is_some_and(|(its, _)| *its == slot)
     }
 
     /// How many slots come before this one.
     fn place_of(&self, slot: Slot) -> usize {
-        let (before, after) = self.reports.split_at(self.next.min(self.reports.len()));
-        let is_next = before.last().is_none_or(|report| report.slot < slot)
-            && after.first().is_none_or(|report| report.slot >= slot);
-        if is_next { before.len() } else { self.reports.partition_point(|report| report.slot < slot) }
+        let slots = self.reports.slots();
+        let (before, after) = slots.split_at(self.next.min(slots.len()));
+        let is_next = before.last().is_none_or(|(its, _)| *its < slot)
+            && after.first().is_none_or(|(its, _)| *its >= slot);
+        if is_next { before.len() } else { slots.partition_point(|(its, _)| *its < slot) }
     }
 }
 
@@ -55,6 +54,7 @@ mod tests {
     use cloister_proto::Epoch;
 
     use super::*;
+    use crate::label::{Seen, Stamp};
 
     fn slot(number: u16) -> Slot {
         Slot::new(number).expect("a slot")
@@ -70,13 +70,17 @@ mod tests {
         let reports_in_order = [report(2, 2), report(4, 4), report(6, 6)];
         let shuffled = vec![report(4, 1), report(6, 6), report(4, 4), report(2, 2)];
         for reports in [reports_in_order.to_vec(), shuffled] {
-            let mut reported = Reported::new(reports);
+            let mut reported = Reported::new(reports.into_iter().collect());
             for number in [1, 2, 3, 4, 5, 6, 7, 6, 2, 0, 4, 5, 3, 6] {
                 let expected = reports_in_order.iter().find(|report| report.slot == slot(number));
-                assert_eq!(reported.of(slot(number)), expected, "slot {number}");
+                assert_eq!(
+                    reported.of(slot(number)).map(|(_, its)| its.seen),
+                    expected.map(|its| its.seen),
+                    "{number}"
+                );
             }
             reported.forget(slot(4));
-            assert_eq!(reported.of(slot(4)), Some(&report(4, 0)));
+            assert_eq!(reported.of(slot(4)).map(|(_, its)| its.seen), Some(Seen::NOTHING));
         }
     }
 }

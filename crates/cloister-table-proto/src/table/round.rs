@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use cloister_proto::{Epoch, Slot};
 
+use super::alike::{Alike, Decided};
 use super::decide::{Claims, Loss, Reports, SlotDecision};
+use super::holding::{self, Holding};
 use super::nodes::{NodeMap, NodeSet, Peer};
-use super::owned::{Claimed, Owned, Replica, Role};
+use super::owned::{Change, Claimed, Owned, Replica, Role};
 use super::reported::Reported;
 use super::view::View;
-use super::{Action, Holding, OnLoss, Table};
+use super::{Action, OnLoss, Table};
 use crate::content::Content;
 use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::message::{Message, SlotReport, ViewMembers};
 use crate::placement::Placement;
+use crate::reports::SlotReports;
 use crate::rule::Rule;
 
 /// What is asked for at the beginning of a view.
@@ -32,7 +35,7 @@ pub(super) struct Round {
     /// The incarnations of the nodes that have answered.
     reporters: BTreeSet<u64>,
     reports: NodeMap<Reported>,
-    decided: bool,
+    pub(super) decided: bool,
     /// For verdicts: one slot is decided after the other.
     memory: Claims,
 }
@@ -54,7 +57,7 @@ impl Round {
     fn verdict(&mut self, slot: Slot, doubts: bool, proof: bool) -> SlotDecision {
         let is_doubtful = doubts && self.is_doubtful();
         let memory = std::mem::take(&mut self.memory);
-        let of = |(node, reported)| Some((node, Reported::of(reported, slot)?));
+        let of = |(node, reported)| Some((node, Reported::of(reported, slot)?.1));
         let reports = self.reports.iter_mut().filter_map(of);
         Reports { reports, installed: &self.installed, is_doubtful, proof, memory }.verdict()
     }
@@ -65,8 +68,9 @@ impl Table {
     pub(super) fn ask_labels(&mut self) {
         let Some(view) = &self.view else { return };
         let me = self.nodes.me();
+        let owned = Arc::new(Owned::default());
         for slot in self.slots.iter().filter(|slot| view.copies_of(*slot).owner() == Some(me)) {
-            self.owned.insert(slot, Owned::default());
+            self.owned.insert_shared(slot, Arc::clone(&owned));
         }
         let mut round = Round::default();
         if !self.owned.is_empty() {
@@ -136,7 +140,7 @@ impl Table {
             return;
         }
         let takes_part = member || self.leaves;
-        let (mut views, mut reports) = (None, Vec::new());
+        let (mut views, mut reports) = (None, SlotReports::default());
         if takes_part {
             self.fence = self.fence.max(epoch);
             views = Some(self.views.iter().filter(|(its, _)| *its >= self.installed).cloned().collect());
@@ -145,7 +149,7 @@ impl Table {
         self.send(from, Message::Reports { epoch, installed: self.installed, views, reports });
     }
 
-    fn reports_of(&self, slots: &[Slot]) -> Vec<SlotReport> {
+    fn reports_of(&self, slots: &[Slot]) -> SlotReports {
         let report = |slot: &Slot| {
             let reported = self.holdings.get(*slot).filter(|holding| !holding.is_unreported_loss);
             let stamp = reported.map_or(Stamp::NONE, |holding| holding.stamp);
@@ -162,7 +166,7 @@ impl Table {
         from: Peer,
         epoch: Epoch,
         (installed, views): (Epoch, Option<Vec<ViewMembers>>),
-        reports: Vec<SlotReport>,
+        reports: SlotReports,
     ) {
         if epoch != self.epoch() {
             return;
@@ -194,10 +198,32 @@ impl Table {
         if let Some(round) = &mut self.round {
             round.decided = true;
         }
+        let mut alike = Alike::default();
         for slot in self.owned.slots().collect::<Vec<_>>() {
-            self.decide(slot);
+            self.decide_alike(slot, &mut alike);
         }
         self.release_view_if_ready();
+    }
+
+    /// Decides a slot as one before that is like it, or by itself.
+    fn decide_alike(&mut self, slot: Slot, alike: &mut Alike) {
+        let (Some(round), Some(view)) = (self.round.as_mut(), &self.view) else { return };
+        let kind = |reported: &mut Reported| reported.of(slot).map_or(u32::MAX, |(kind, _)| kind);
+        let kinds = round.reports.iter_mut().map(|(_, reported)| kind(reported));
+        let Some(decided) = alike.find(kinds.chain(view.copies_of(slot).iter().map(Peer::number))) else {
+            let decided = self.decide(slot);
+            alike.remember(decided);
+            return;
+        };
+        self.seen.set(slot, decided.seen);
+        if decided.is_known {
+            self.learned_seen(slot, self.epoch());
+        }
+        self.owed.informs.push(slot);
+        self.adopt(slot, decided.content, self.epoch());
+        self.owed.relabels.push(slot);
+        self.owned.insert_shared(slot, Arc::clone(&decided.owned));
+        self.ready_if_here(slot);
     }
 
     /// What follows from the reports of a slot.
@@ -207,12 +233,13 @@ impl Table {
     }
 
     /// Decides which content of a slot is that of the view, and which nodes have it.
-    pub(super) fn decide(&mut self, slot: Slot) {
-        self.decide_or_wait(slot, self.options.on_loss == OnLoss::Wait);
+    /// Returns what became of it if it goes on with what this node has of it.
+    pub(super) fn decide(&mut self, slot: Slot) -> Option<Decided> {
+        self.decide_or_wait(slot, self.options.on_loss == OnLoss::Wait)
     }
 
-    fn decide_or_wait(&mut self, slot: Slot, waits_if_lost: bool) {
-        let Some(verdict) = self.verdict(slot) else { return };
+    fn decide_or_wait(&mut self, slot: Slot, waits_if_lost: bool) -> Option<Decided> {
+        let verdict = self.verdict(slot)?;
         let will = Seen { start: verdict.seen.start.max(verdict.written), ..verdict.seen };
         let (epoch, me, others) = (self.epoch(), self.nodes.me(), self.others());
         let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.enabled(Rule::Inform));
@@ -232,13 +259,14 @@ impl Table {
             self.learned_seen(slot, epoch);
         }
         self.owed.informs.push(slot);
-        let Some(owned) = self.owned.get_mut(slot) else { return };
+        let mut owned = self.owned.get(slot).cloned()?;
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
         let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
         let is_left = |node: &Peer| *node != me && !copies.has(*node);
         owned.leftovers = verdict.holders().filter(is_left).collect();
         (owned.loss, owned.is_known) = (loses, is_known);
         owned.waits_for_copy = loses.is_some() && waits_if_lost;
+        let mut has_content = false;
         match loses {
             Some(_) if owned.waits_for_copy => {
                 if self.up {
@@ -248,12 +276,16 @@ impl Table {
             Some(Loss::Gone) => self.empty(slot, epoch, true),
             // It goes on with what there is, once that is reported.
             Some(Loss::Unknown) => {}
-            None => self.keep(slot, &verdict),
+            None => has_content = self.keep(slot, &mut owned, &verdict),
         }
+        self.owned.share(slot, owned);
+        let (seen, content) = (verdict.seen, (verdict.best, verdict.written));
+        let owned = self.owned.shared(slot).filter(|_| has_content);
         if let Some(round) = &mut self.round {
             round.memory = verdict.into_memory();
         }
         self.ready_if_here(slot);
+        Some(Decided { owned: owned?, seen, content, is_known })
     }
 
     /// A loss that is not certain was reported: the slot goes on with what there is.
@@ -261,11 +293,13 @@ impl Table {
         let Some(mut verdict) = self.verdict(slot) else { return };
         // A reported loss is like a write: the next view does not report it again.
         verdict.written = Label::start_of(self.epoch());
-        self.keep(slot, &verdict);
+        let Some(mut owned) = self.owned.get(slot).cloned() else { return };
+        self.keep(slot, &mut owned, &verdict);
+        self.owned.insert(slot, owned);
     }
 
-    /// The slot goes on with the content of this verdict.
-    fn keep(&mut self, slot: Slot, verdict: &SlotDecision) {
+    /// The slot goes on with the content of this verdict. Returns whether this node has it.
+    fn keep(&mut self, slot: Slot, owned: &mut Owned, verdict: &SlotDecision) -> bool {
         let (epoch, me) = (self.epoch(), self.nodes.me());
         let content = (verdict.best, verdict.written);
         let relabels = self.relabels_of(slot, verdict);
@@ -279,8 +313,7 @@ impl Table {
         } else if sources.is_empty() {
             self.empty(slot, epoch, false);
         }
-        let counts = Replica { role: Role::Counts, acked: 0 };
-        let Some(owned) = self.owned.get_mut(slot) else { return };
+        let counts = Replica { role: Role::Counts };
         let equal = relabels.iter().filter(|(_, claimed)| !claimed.lags);
         owned.replicas = equal.map(|(node, _)| (node, counts)).collect();
         for (node, _) in relabels.iter().filter(|(_, claimed)| claimed.counts) {
@@ -292,6 +325,7 @@ impl Table {
         if owned.pulls {
             self.pull_first(slot, sources, content);
         }
+        has_best
     }
 
     /// The members that have the content of this verdict, or lack only its last writes.
@@ -330,10 +364,16 @@ impl Table {
             return;
         }
         for slot in slots {
-            if self.owned.get_mut(slot).is_some_and(|owned| owned.informs.remove(from)) {
-                self.ready_if_here(slot);
-                self.serve_if_sealed(slot);
+            let Some(owned) = self.owned.get(slot).filter(|owned| owned.informs.contains(from)) else {
+                continue;
+            };
+            let was_ready = owned.ready;
+            let after = self.owned.change(slot, Change::Informed(from), |owned| owned.informed(from));
+            if let Some(after) = after.filter(|after| after.ready && !was_ready) {
+                let lags = after.has_lagging();
+                self.became_ready(slot, lags);
             }
+            self.serve_if_sealed(slot);
         }
     }
 
@@ -343,7 +383,7 @@ impl Table {
             reported.forget(slot);
         }
         if !self.is_fenced(self.epoch()) && self.owned.contains(slot) {
-            self.owned.insert(slot, Owned::default());
+            self.owned.share(slot, Owned::default());
             self.decide(slot);
         }
     }
@@ -363,15 +403,19 @@ impl Table {
         let written = if is_loss { Label::start_of(epoch) } else { Label::NONE };
         let stamp = Stamp { candidate: epoch, written, ..Stamp::NONE };
         let empty = Holding { is_unreported_loss: is_loss, ..Holding::new(Content::default(), stamp) };
-        self.holdings.insert(slot, empty);
+        self.holdings.share(slot, empty);
         self.label_at_once(slot, epoch);
     }
 
     /// The content that this node has is that of the view of `epoch`.
     pub(super) fn adopt(&mut self, slot: Slot, (label, written): (Label, Label), epoch: Epoch) {
-        let Some(holding) = self.holdings.get_or_insert_with(slot, Holding::default) else { return };
-        holding.relabel(label);
-        holding.stamp = Stamp { label, written, candidate: epoch, learning: false };
+        if !self.holdings.contains(slot) {
+            self.holdings.share(slot, Holding::default());
+        }
+        self.holdings.change(slot, holding::Change::Adopt { label, written, epoch }, |holding| {
+            holding.relabel(label);
+            holding.stamp = Stamp { label, written, candidate: epoch, learning: false };
+        });
         self.label_at_once(slot, epoch);
         self.forget_clients(slot);
     }
@@ -379,10 +423,11 @@ impl Table {
     /// Labels what was brought into place for the view of `epoch` if that is known to be installed.
     pub(super) fn label_at_once(&mut self, slot: Slot, epoch: Epoch) {
         let known = self.installed == epoch || !self.enabled(Rule::Candidate);
-        let is_known = |holding: &&mut Holding| known && !holding.is_unreported_loss;
-        if let Some(holding) = self.holdings.get_mut(slot).filter(is_known) {
-            holding.stamp.candidate = Epoch::ZERO;
-            holding.relabel(Label::start_of(epoch));
+        if known && self.holdings.get(slot).is_some_and(|holding| !holding.is_unreported_loss) {
+            self.holdings.change(slot, holding::Change::Label(epoch), |holding| {
+                holding.stamp.candidate = Epoch::ZERO;
+                holding.relabel(Label::start_of(epoch));
+            });
         }
     }
 
@@ -391,11 +436,10 @@ impl Table {
             return;
         }
         for slot in slots {
-            let Some(owned) = self.owned.get_mut(slot) else { continue };
-            let Some(claimed) = owned.relabels.remove(from) else { continue };
-            if claimed.counts && !owned.replicas.contains(from) {
-                owned.replicas.insert(from, Replica { role: Role::Counts, acked: 0 });
+            if !self.owned.get(slot).is_some_and(|owned| owned.relabels.contains(from)) {
+                continue;
             }
+            self.owned.change(slot, Change::Relabelled(from), |owned| owned.relabelled(from));
             self.serve_if_sealed(slot);
         }
     }
@@ -403,14 +447,17 @@ impl Table {
     /// A slot is ready once its content is here, and all members know what was seen of it. Other copies need not have confirmed
     /// theirs: a write waits for them.
     pub(super) fn ready_if_here(&mut self, slot: Slot) {
-        let Some(owned) = self.owned.get_mut(slot) else { return };
-        let is_here = owned.decided && !owned.pulls && !owned.waits_for_copy;
-        let is_ready = is_here && owned.informs.is_empty();
-        if owned.ready || !is_ready {
+        let Some(owned) = self.owned.get(slot) else { return };
+        if owned.ready || !owned.may_be_ready() {
             return;
         }
-        owned.ready = true;
-        if owned.has_lagging() {
+        let lags = owned.has_lagging();
+        self.owned.change(slot, Change::Ready, |owned| owned.ready = true);
+        self.became_ready(slot, lags);
+    }
+
+    fn became_ready(&mut self, slot: Slot, lags: bool) {
+        if lags {
             self.owed.relabels.push(slot);
         }
         if self.up {

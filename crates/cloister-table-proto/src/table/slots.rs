@@ -162,16 +162,16 @@ impl<T> SlotMap<T> {
     }
 }
 
-/// A small value for each slot of a table.
+/// A small value for each slot of a table. It takes no memory until a slot gets another than the default one.
 #[derive(Debug)]
 pub(super) struct SlotArray<T> {
     list: Arc<SlotList>,
     values: Vec<T>,
 }
 
-impl<T: Copy + Default> SlotArray<T> {
+impl<T: Copy + Default + PartialEq> SlotArray<T> {
     pub(super) fn new(list: &Arc<SlotList>) -> Self {
-        Self { list: Arc::clone(list), values: vec![T::default(); list.len()] }
+        Self { list: Arc::clone(list), values: Vec::new() }
     }
 
     /// The value of a slot; the default one if the slot is not of this table.
@@ -180,13 +180,20 @@ impl<T: Copy + Default> SlotArray<T> {
         place.and_then(|place| self.values.get(place)).copied().unwrap_or_default()
     }
 
-    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.values.get_mut(self.list.place_of(slot)?)
+    /// Each slot has the default value.
+    pub(super) fn clear(&mut self) {
+        self.values = Vec::new();
     }
 
     /// Sets the value of a slot, unless it is not of this table.
     pub(super) fn set(&mut self, slot: Slot, value: T) {
-        if let Some(its) = self.get_mut(slot) {
+        if self.values.is_empty() {
+            if value == T::default() {
+                return;
+            }
+            self.values = vec![T::default(); self.list.len()];
+        }
+        if let Some(its) = self.list.place_of(slot).and_then(|place| self.values.get_mut(place)) {
             *its = value;
         }
     }
@@ -216,6 +223,16 @@ mod tests {
         map.retain(|value| *value != 9);
         assert_eq!((map.len(), map.remove(slot(3)), map.remove(slot(3))), (2, Some(7), None));
         assert_eq!((map.take().collect::<Vec<_>>(), map.len()), (vec![16_383], 0));
+    }
+
+    #[test]
+    fn an_array_takes_no_memory_until_a_value_differs() {
+        let mut array: SlotArray<u8> = SlotArray::new(&SlotList::new(&[1, 2].map(slot)));
+        array.set(slot(1), 0);
+        assert_eq!((array.get(slot(1)), array.values.capacity()), (0, 0));
+        array.set(slot(3), 7);
+        array.set(slot(2), 7);
+        assert_eq!([1, 2, 3].map(|number| array.get(slot(number))), [0, 7, 0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use cloister_proto::{Epoch, NodeId, Slot};
 use super::nodes::Peer;
 use super::owned::Role;
 use super::view::View;
+use super::writes::Writes;
 use super::{Pull, Table};
 use crate::content::Content;
 use crate::label::Stamp;
@@ -88,7 +89,7 @@ impl Table {
             complete: usize::from(owned.ready) + copies.iter().filter(counts).count(),
             wanted: copies.len(),
             leftovers: owned.leftovers.len() + extra,
-            pending: owned.pending.len(),
+            pending: self.writes.get(slot).map_or(0, Writes::len),
         })
     }
 

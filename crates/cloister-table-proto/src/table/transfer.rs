@@ -6,8 +6,9 @@
 use cloister_proto::{Epoch, Slot};
 
 use super::Table;
+use super::holding::Holding;
 use super::nodes::{NodeSet, Peer};
-use super::owned::{Owned, Role};
+use super::owned::{Change, Owned, Role};
 use super::progress::Progress;
 use crate::content::{Chunk, Content};
 use crate::label::{Label, Stamp};
@@ -210,13 +211,14 @@ impl Table {
         if self.owned.get(slot).is_some_and(|owned| !owned.pulls && !owned.serves && lags(owned)) {
             return true;
         }
-        let Some(owned) = self.owned.get_mut(slot).filter(|owned| up && owned.serves) else { return false };
-        let Some(replica) = owned.replicas.get_mut(to) else { return false };
-        match &mut replica.role {
-            Role::Learns { streams } | Role::Warms { streams, .. } => {
-                *streams |= begins;
-                *streams
+        let Some(owned) = self.owned.get(slot).filter(|owned| up && owned.serves) else { return false };
+        let Some(replica) = owned.replicas.get(to) else { return false };
+        match replica.role {
+            Role::Learns { streams: false } | Role::Warms { streams: false, .. } if begins => {
+                self.owned.change(slot, Change::Streams(to), |owned| owned.streams_to(to));
+                true
             }
+            Role::Learns { streams } | Role::Warms { streams, .. } => streams,
             // Its count was on its way when its link closed.
             Role::Joins => true,
             Role::Counts | Role::Leaves => false,
@@ -286,30 +288,37 @@ impl Table {
         let counts = self.enabled(Rule::Count);
         let Some(pull) = self.end_pull(slot) else { return };
         let Pull { from, epoch, staged, label, written, aim, .. } = pull;
-        let Some(holding) = self.holdings.get_or_insert_with(slot, super::Holding::default) else { return };
         match aim {
             Aim::Own { label, written, .. } => {
-                holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
+                self.hold(slot, staged, Stamp { label, candidate: epoch, learning: false, written });
                 self.label_at_once(slot, epoch);
                 self.forget_clients(slot);
-                if let Some(owned) = self.owned.get_mut(slot) {
-                    owned.pulls = false;
-                }
+                self.owned.change(slot, Change::Pulled, |owned| owned.pulls = false);
                 self.ready_if_here(slot);
                 self.serve_if_sealed(slot);
             }
             Aim::Equal { epoch, label, written } => {
-                holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
+                self.hold(slot, staged, Stamp { label, candidate: epoch, learning: false, written });
                 self.label_at_once(slot, epoch);
                 self.forget_clients(slot);
                 self.send(from, Message::Relabelled { epoch, slots: vec![slot] });
             }
             Aim::Copy(_) => {
                 let label = label.unwrap_or(Label::NONE);
-                holding.replace(staged, Stamp { label, candidate: Epoch::ZERO, learning: counts, written });
+                self.hold(slot, staged, Stamp { label, candidate: Epoch::ZERO, learning: counts, written });
                 self.forget_clients(slot);
                 self.send(from, Message::Replicated { epoch, slot, number: label.number });
             }
+        }
+    }
+
+    /// Content that was fetched.
+    fn hold(&mut self, slot: Slot, content: Content, stamp: Stamp) {
+        let holding = Holding::new(content, stamp);
+        if holding.is_plain() {
+            self.holdings.share(slot, holding);
+        } else {
+            self.holdings.insert(slot, holding);
         }
     }
 

@@ -257,7 +257,8 @@ fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
     shard.table.handle(claim, Event::Promised(placement.clone()));
     // A view before wrote to the slot, and neither of the two has what it wrote.
     let seen = Seen { writes: Epoch::from_u64(1), ..Seen::NOTHING };
-    let reports = vec![SlotReport { slot, stamp: Stamp::NONE, seen, knows: Arc::default() }];
+    let report = SlotReport { slot, stamp: Stamp::NONE, seen, knows: Arc::default() };
+    let reports = std::iter::once(report).collect();
     let message = Message::Reports { epoch, installed: Epoch::ZERO, views: Some(Vec::new()), reports };
     shard.table.handle(claim, Event::Received { from: other, message });
     shard.table.handle(claim, Event::Up(placement));

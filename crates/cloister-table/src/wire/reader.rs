@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloister_core::{Epoch, Slot};
 use cloister_table_proto::{
     Answers, Bytes, ChunkBody, Cursor, Knowledge, Label, Message, Operation, OperationId, Relabel, Seen,
-    SlotReport, Stamp,
+    SlotReport, SlotReports, Stamp,
 };
 
 use super::error::WireError;
@@ -75,16 +75,17 @@ impl Reader<'_> {
         Ok(list)
     }
 
-    /// A value, unless it is the one before.
+    /// A value, unless it is the one before. Returns whether it is not.
     fn changed<T>(
         &mut self,
         before: &mut T,
         read: impl FnOnce(&mut Self) -> Result<T, WireError>,
-    ) -> Result<(), WireError> {
-        if self.flag()? {
+    ) -> Result<bool, WireError> {
+        let is_new = self.flag()?;
+        if is_new {
             *before = read(self)?;
         }
-        Ok(())
+        Ok(is_new)
     }
 
     fn slots(&mut self) -> Result<Vec<Slot>, WireError> {
@@ -113,15 +114,21 @@ impl Reader<'_> {
         })
     }
 
-    fn reports(&mut self) -> Result<Vec<SlotReport>, WireError> {
+    fn reports(&mut self) -> Result<SlotReports, WireError> {
         let (mut stamp, mut seen, mut knows) = (Stamp::NONE, Seen::NOTHING, Arc::default());
-        self.list(|input| {
-            let slot = input.slot()?;
-            input.changed(&mut stamp, Self::stamp)?;
-            input.changed(&mut seen, Self::seen)?;
-            input.changed(&mut knows, |input| input.knowledge().map(Arc::new))?;
-            Ok(SlotReport { slot, stamp, seen, knows: Arc::clone(&knows) })
-        })
+        let mut reports = SlotReports::default();
+        for _ in 0..self.length()? {
+            let slot = self.slot()?;
+            let is_new = self.changed(&mut stamp, Self::stamp)?
+                | self.changed(&mut seen, Self::seen)?
+                | self.changed(&mut knows, |input| input.knowledge().map(Arc::new))?;
+            if is_new {
+                reports.push(SlotReport { slot, stamp, seen, knows: Arc::clone(&knows) });
+            } else {
+                reports.push_same(slot);
+            }
+        }
+        Ok(reports)
     }
 
     fn knowledge(&mut self) -> Result<Knowledge, WireError> {

@@ -41,11 +41,13 @@ fn samples() -> Vec<Message> {
             epoch,
             installed: Epoch::ZERO,
             views: Some(vec![(epoch, vec![1, u64::MAX])]),
-            reports: vec![
+            reports: [
                 report(slot, stamp, &knows),
                 report(other, stamp, &knows),
                 report(slot, Stamp::NONE, &Arc::default()),
-            ],
+            ]
+            .into_iter()
+            .collect(),
         },
         Message::Relabel {
             epoch,
@@ -112,7 +114,12 @@ fn slots_that_are_alike_take_a_few_bytes_each() {
     let (reports, slots): (Vec<_>, Vec<_>) =
         Slot::all().map(|slot| (report(slot), (slot, Seen::NOTHING))).unzip();
     let epoch = Epoch::from_u64(8);
-    let reports = Message::Reports { epoch, installed: Epoch::ZERO, views: None, reports };
+    let reports = Message::Reports {
+        epoch,
+        installed: Epoch::ZERO,
+        views: None,
+        reports: reports.into_iter().collect(),
+    };
     for (message, each) in [(reports, 5), (Message::Inform { epoch, slots }, 3)] {
         let bytes = encode(2, &message);
         assert!(bytes.len() <= each * Slot::all().count() + 100, "{} bytes", bytes.len());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloister_core::{Epoch, Slot};
 use cloister_table_proto::{
-    ChunkBody, Cursor, Knowledge, Label, Message, Operation, Relabel, Seen, SlotReport, Stamp,
+    ChunkBody, Cursor, Knowledge, Label, Message, Operation, Relabel, Seen, SlotReports, Stamp,
 };
 
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -94,14 +94,20 @@ impl Writer {
         });
     }
 
-    fn reports(&mut self, reports: &[SlotReport]) {
+    fn reports(&mut self, reports: &SlotReports) {
         let (mut stamp, mut seen, mut knows) = (Stamp::NONE, Seen::NOTHING, Arc::default());
-        self.list(reports, |out, report| {
-            out.slot(report.slot);
+        let (out, mut before) = (self, None);
+        out.length(reports.len());
+        for (slot, kind, report) in reports.with_kinds() {
+            out.slot(slot);
+            if before.replace(kind) == Some(kind) {
+                out.0.extend_from_slice(&[0; 3]);
+                continue;
+            }
             out.changed(&mut stamp, &report.stamp, |out, stamp| out.stamp(*stamp));
             out.changed(&mut seen, &report.seen, |out, seen| out.seen(*seen));
             out.changed(&mut knows, &report.knows, |out, knows| out.knowledge(knows));
-        });
+        }
     }
 
     fn knowledge(&mut self, knowledge: &Knowledge) {

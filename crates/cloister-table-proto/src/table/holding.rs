@@ -1,0 +1,63 @@
+//! The content of a slot at a node.
+
+use cloister_proto::Epoch;
+
+use crate::content::Content;
+use crate::label::{Label, Stamp};
+use crate::log::Log;
+
+/// The content of a slot at this node, whatever its part.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Holding {
+    pub(super) stamp: Stamp,
+    /// It is empty since all complete copies were gone, and that was not told: its view has not served it.
+    pub(super) is_unreported_loss: bool,
+    pub(super) content: Content,
+    pub(super) log: Log,
+}
+
+/// What changes a content that no write changes. Slots that nothing was written to change alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Change {
+    Adopt {
+        label: Label,
+        written: Label,
+        epoch: Epoch,
+    },
+    /// The view is installed for which it was brought into place.
+    Label(Epoch),
+    Proved(Epoch),
+    /// It is complete.
+    Counts,
+}
+
+impl Default for Holding {
+    fn default() -> Self {
+        Self::new(Content::default(), Stamp::NONE)
+    }
+}
+
+impl Holding {
+    pub(super) fn new(content: Content, stamp: Stamp) -> Self {
+        Self { content, stamp, log: Log::starting_at(stamp.label), is_unreported_loss: false }
+    }
+
+    /// Whether nothing was written to it: others are probably like it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.content.is_blank() && self.log.is_empty()
+    }
+
+    pub(super) fn relabel(&mut self, label: Label) {
+        if self.stamp.label != label {
+            self.stamp.label = label;
+            self.log.relabel(label);
+        }
+    }
+
+    /// The view for which it was brought into place is installed.
+    pub(super) fn prove(&mut self, epoch: Epoch) {
+        self.stamp.candidate = Epoch::ZERO;
+        self.stamp.learning = false;
+        self.relabel(Label::start_of(epoch));
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cloister_proto::Slot;
 
+use crate::label::Stamp;
 use crate::message::SlotReport;
 
 /// How many kinds an equal one is looked for among, the newest first.
@@ -81,11 +82,14 @@ impl SlotReports {
         Some((*number, self.kinds.get(*number as usize)?))
     }
 
-    /// Nothing is known of the slot at this place any more.
-    pub(crate) fn forget(&mut self, place: usize) {
-        if let Some((slot, kind)) = self.slots.get_mut(place) {
+    /// The content of the slot at this place is gone. What was said to have been seen of it stays.
+    pub(crate) fn forget_content(&mut self, place: usize) {
+        if let Some((_, kind)) = self.slots.get_mut(place)
+            && let Some(report) = self.kinds.get(*kind as usize)
+        {
+            let report = SlotReport { stamp: Stamp::NONE, ..report.clone() };
             *kind = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
-            self.kinds.push(SlotReport::nothing(*slot));
+            self.kinds.push(report);
         }
     }
 
@@ -137,12 +141,13 @@ mod tests {
     use cloister_proto::Epoch;
 
     use super::*;
-    use crate::label::{Seen, Stamp};
+    use crate::label::Seen;
 
     fn report(number: u16, writes: u64) -> SlotReport {
         let seen = Seen { writes: Epoch::from_u64(writes), ..Seen::NOTHING };
         let slot = Slot::new(number).expect("a slot");
-        SlotReport { slot, stamp: Stamp::NONE, seen, knows: Arc::default() }
+        let stamp = Stamp { candidate: Epoch::from_u64(writes), ..Stamp::NONE };
+        SlotReport { slot, stamp, seen, knows: Arc::default() }
     }
 
     #[test]
@@ -152,8 +157,9 @@ mod tests {
         assert!(reports.iter().eq(list) && reports.kinds.len() == 3 && reports.len() == 1_000);
         reports.push_same(Slot::new(1_000).expect("a slot"));
         assert_eq!(reports.iter().last(), Some(report(1_000, 0)));
-        reports.forget(4);
-        assert_eq!(reports.at(4).map(|(_, its)| its.seen), Some(Seen::NOTHING));
+        reports.forget_content(4);
+        let left = reports.at(4).map(|(_, its)| (its.stamp, its.seen));
+        assert_eq!(left, Some((Stamp::NONE, report(4, 1).seen)));
         assert_eq!(reports.at(1).map(|(_, its)| its.seen.writes), Some(Epoch::from_u64(1)));
     }
 

@@ -394,3 +394,25 @@ fn a_view_waits_for_no_answer_of_a_linked_node_that_has_promised_a_later_one() {
     assert_eq!(course.read(&owner, "key"), None);
     assert_eq!(course.losses, []);
 }
+
+/// A node writes in a view of its own, leaves, and ends after it has reported that and before it has handed it over. The view that asked it is
+/// followed by another one before it begins.
+#[test]
+fn what_a_leaver_reported_and_took_with_it_is_a_loss_also_in_the_view_after_the_next() {
+    let mut course = Course::new(None);
+    let [writer, asker, other] = course.order();
+    let (both, rest) = ([writer.clone(), asker.clone()], [asker.clone(), other]);
+    course.view(1, 0, &both);
+    course.acknowledged(course.slot, &both, "key", "old");
+    let alone = std::slice::from_ref(&writer);
+    course.view(2, 1, alone);
+    course.acknowledged(course.slot, alone, "key", "new");
+    course.claims.remove(&writer);
+    course.give(&writer, Event::Leaves);
+    course.promise(3, 1, std::slice::from_ref(&asker));
+    course.settle(|_, _, message| matches!(message, Message::Fetch { .. }));
+    course.ends(&writer);
+    course.settle(|_, _, _| false);
+    course.view(4, 3, &rest);
+    assert_eq!((course.found(course.slot, &rest, "key"), &*course.losses), (Ok(None), &[true][..]));
+}

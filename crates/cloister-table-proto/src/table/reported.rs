@@ -27,11 +27,11 @@ impl Reported {
         self.reports.at(at).filter(|_| is_there)
     }
 
-    /// It has nothing of this slot any more, and knows nothing.
-    pub(super) fn forget(&mut self, slot: Slot) {
+    /// What it has of this slot is gone. What it said to have been seen stays: without that, the next view would not know of a loss.
+    pub(super) fn forget_content(&mut self, slot: Slot) {
         let at = self.place_of(slot);
         if self.is_at(at, slot) {
-            self.reports.forget(at);
+            self.reports.forget_content(at);
         }
     }
 
@@ -62,7 +62,8 @@ mod tests {
 
     fn report(number: u16, writes: u64) -> SlotReport {
         let seen = Seen { writes: Epoch::from_u64(writes), ..Seen::NOTHING };
-        SlotReport { slot: slot(number), stamp: Stamp::NONE, seen, knows: Default::default() }
+        let stamp = Stamp { candidate: Epoch::from_u64(writes), ..Stamp::NONE };
+        SlotReport { slot: slot(number), stamp, seen, knows: Default::default() }
     }
 
     #[test]
@@ -79,8 +80,9 @@ mod tests {
                     "{number}"
                 );
             }
-            reported.forget(slot(4));
-            assert_eq!(reported.of(slot(4)).map(|(_, its)| its.seen), Some(Seen::NOTHING));
+            reported.forget_content(slot(4));
+            let left = reported.of(slot(4)).map(|(_, its)| (its.stamp, its.seen));
+            assert_eq!(left, Some((Stamp::NONE, reports_in_order[1].seen)));
         }
     }
 }

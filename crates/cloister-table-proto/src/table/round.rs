@@ -377,10 +377,10 @@ impl Table {
         }
     }
 
-    /// The only node that had the content of a slot was leaving, and is gone.
+    /// The only node that had the content of a slot was leaving, and is gone. What it had reported to be seen is lost then.
     pub(super) fn decide_without(&mut self, slot: Slot, gone: Peer) {
         if let Some(reported) = self.round.as_mut().and_then(|round| round.reports.get_mut(gone)) {
-            reported.forget(slot);
+            reported.forget_content(slot);
         }
         if !self.is_fenced(self.epoch()) && self.owned.contains(slot) {
             self.owned.share(slot, Owned::default());

@@ -41,7 +41,7 @@ impl Application {
     }
 
     /// A task of this runtime ran at `at`, or later.
-    pub fn note_ran(&self, at: Time) {
+    pub(crate) fn note_ran(&self, at: Time) {
         self.stall.note_ran(at);
     }
 

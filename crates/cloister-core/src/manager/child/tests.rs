@@ -1,0 +1,93 @@
+//! Children that end in the moment that they are started.
+
+use cloister_config::Config;
+use cloister_proto::{Incarnation, Member, NodeId};
+use ractor::{Actor, ActorProcessingErr, SupervisionEvent};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::*;
+use crate::handle::Shared;
+use crate::placement::RingPlan;
+
+/// Stands for the manager: passes on what it gets.
+struct Mailbox(UnboundedSender<Command>);
+
+impl Actor for Mailbox {
+    type Msg = ManagerMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<ManagerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ManagerMessage>,
+        message: ManagerMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.send(message.0).map_err(Into::into)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<ManagerMessage>,
+        _: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+struct Worker;
+
+impl Actor for Worker {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+/// One child that is being started, and what its manager gets.
+async fn children() -> (Children, UnboundedReceiver<Command>) {
+    let (sender, commands) = unbounded_channel();
+    let (manager, _) = Actor::spawn(None, Mailbox(sender), ()).await.unwrap();
+    let child = ChildSpec::new("worker", |_, _| async { std::future::pending().await });
+    let id = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1);
+    let me = Member::new(id, Arc::default());
+    let cloister = Cloister::new(Arc::new(Shared::new(me, RingPlan::default(), &Config::default())));
+    let mut children = Children::new(vec![child], cloister, manager);
+    children.start();
+    (children, commands)
+}
+
+/// The report of its end is on its way when its start is heard of.
+#[tokio::test]
+async fn a_child_that_ends_by_itself_as_it_is_started_is_not_started_again() {
+    let (mut children, mut commands) = children().await;
+    let (actor, ended) = Actor::spawn_linked(None, Worker, (), children.manager.get_cell()).await.unwrap();
+    actor.stop(None);
+    ended.await.unwrap();
+    assert_eq!(children.started(0, Ok(actor.get_cell())), Consequence::None);
+    assert_eq!(children.ended(actor.get_id(), None), Some(Consequence::None));
+    let Some(Command::ChildOver { actor: over }) = commands.recv().await else { panic!("it is over") };
+    assert_eq!((over, children.over(over)), (actor.get_id(), None));
+    assert!(matches!(children.slots[0].state, ChildState::Finished));
+}
+
+/// Nothing reports the end of an actor without a supervisor.
+#[tokio::test]
+async fn a_child_that_ended_before_it_was_linked_is_started_again() {
+    let (mut children, mut commands) = children().await;
+    let (actor, ended) = Actor::spawn(None, Worker, ()).await.unwrap();
+    actor.stop(None);
+    ended.await.unwrap();
+    assert_eq!(children.started(0, Ok(actor.get_cell())), Consequence::None);
+    let Some(Command::ChildOver { actor: over }) = commands.recv().await else { panic!("it is over") };
+    assert_eq!(children.over(over), Some(Consequence::None));
+    assert!(matches!(commands.recv().await, Some(Command::StartChild { child: 0 })));
+}

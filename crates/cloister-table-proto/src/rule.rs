@@ -43,13 +43,16 @@ pub enum Rule {
     Once,
     /// An operation that its client has given up is not applied any more: its answer may have been forgotten.
     Settled,
+    /// An operation that was accepted before a loss, or before another node owned its slot, is not applied any more: it may have been
+    /// answered in between, and that is not remembered.
+    Remembered,
     /// A chunk continues the content of the chunk before it.
     Continuous,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 20] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
@@ -68,6 +71,7 @@ impl Rule {
         Rule::DropBeforeLess,
         Rule::Once,
         Rule::Settled,
+        Rule::Remembered,
         Rule::Continuous,
     ];
 }

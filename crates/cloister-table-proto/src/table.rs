@@ -5,6 +5,7 @@ mod copy;
 mod decide;
 mod fetches;
 mod holding;
+mod memory;
 mod nodes;
 mod owed;
 mod owned;
@@ -32,6 +33,7 @@ use crate::placement::Placement;
 use crate::rule::Rule;
 use crate::shared_knowledge::SharedKnowledge;
 use holding::Holding;
+use memory::Memory;
 use nodes::{NodeSet, Nodes, Peer};
 use owed::Owed;
 use owned::Owned;
@@ -183,6 +185,7 @@ pub struct Table {
     holdings: SharedMap<Holding, holding::Change>,
     /// What is known to have been seen of each slot.
     seen: SlotArray<Seen>,
+    memory: Memory,
     /// The views that this node promised last, with the incarnations of their members.
     views: VecDeque<ViewMembers>,
     /// Up to which view this node knows all that was seen of each slot.
@@ -210,6 +213,7 @@ impl Table {
             writes: SlotMap::new(&slots),
             holdings: SharedMap::new(&slots),
             seen: SlotArray::new(&slots),
+            memory: Memory::new(&slots),
             knows: SharedKnowledge::new(slots.len()),
             pulls: SlotMap::new(&slots),
             fetches: Fetches::default(),
@@ -323,6 +327,9 @@ impl Table {
         }
         self.up = true;
         self.holds_view = false;
+        if let Some(view) = &self.view {
+            self.memory.up(view, self.nodes.me());
+        }
         if self.is_fenced(epoch) {
             // A later view asks already: this node's content stays as it was reported.
             self.end_ownership();

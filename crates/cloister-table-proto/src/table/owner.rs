@@ -197,6 +197,7 @@ impl Table {
         }
         let Some(owned) = self.owned.get_mut(slot) else { return };
         owned.is_loss_reported = true;
+        self.memory.lost(slot);
         let (loss, is_known) = (owned.loss, owned.is_known);
         let epoch = self.epoch();
         self.actions.push_back(Action::Lost { slot, is_certain: loss == Some(Loss::Gone) });

@@ -12,6 +12,7 @@ use super::{Pull, Table};
 use crate::content::Content;
 use crate::label::Stamp;
 use crate::operation::OperationId;
+use crate::rule::Rule;
 
 /// How a slot stands at its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +110,13 @@ impl Table {
     #[must_use]
     pub fn has_answered(&self, slot: Slot, id: OperationId) -> bool {
         self.content(slot).is_some_and(|content| content.answer(id).is_some())
+    }
+
+    /// Whether this node remembers which operations of a slot were done since the view of `epoch`: it has owned the slot in every view
+    /// since, and nothing was lost. An operation that was accepted in that view, and is not remembered, may have been answered meanwhile.
+    #[must_use]
+    pub fn remembers(&self, slot: Slot, epoch: Epoch) -> bool {
+        self.memory.reaches(slot, epoch) || !self.enabled(Rule::Remembered)
     }
 
     /// How many slots are being fetched.

@@ -84,7 +84,10 @@ impl TableNode {
         let due = self.accepted.extract_if(.., |accepted| accepted.commit_at <= ctx.now);
         for Accepted { from, id, epoch, key, .. } in due.collect::<Vec<_>>() {
             let number = id.number;
-            let begun = match self.clients.are_remembered(id.client, epoch) {
+            let slot = ctx.oracle.slot_of(key);
+            let is_remembered =
+                self.clients.are_remembered(id.client, epoch) && self.table.remembers(slot, epoch);
+            let begun = match is_remembered {
                 true => self.append(ctx, &from, id, key),
                 false => Err(Refusal::NoClaim),
             };

@@ -118,6 +118,7 @@ async fn a_shard_has_bounds() {
     writes_that_wait_for_a_silent_copy_have_a_bound(&alone);
     what_a_function_returns_has_a_bound(&alone);
     a_message_that_was_given_up_is_not_committed(&alone);
+    a_message_from_before_another_node_owned_its_slot_is_not_committed(&alone);
     a_message_that_was_passed_on_is_committed_once(&alone);
     a_slot_that_waits_for_a_copy_is_not_shown(&alone);
     the_limit_is_not_passed_while_entries_are_counted(&alone);
@@ -206,6 +207,45 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     // One that no message can bring to a copy is not begun.
     assert!(!commit(&mut shard, 4, false, &"x".repeat(cloister_core::MAX_MESSAGE_LEN)));
     assert!(commit(&mut shard, 5, false, "fifth"));
+}
+
+/// Another node had the slot meanwhile, and may have answered it.
+fn a_message_from_before_another_node_owned_its_slot_is_not_committed(alone: &Alone) {
+    let (mut shard, key) = alone.shard(false);
+    let me = alone.core.cloister.node();
+    let slot = Slot::of(&key);
+    let other = |n: u64| NodeId::new("shards@10.0.0.9:1".parse().unwrap(), cloister_core::Incarnation(n), n);
+    let with = |n: u64| [me.clone(), other(n)];
+    let taker = (1..).find(|n| Ring::new(&with(*n)).owner(slot) != Some(&me)).unwrap();
+    let committed = |shard: &mut Shard| {
+        let message = Accepted {
+            key: Bytes::clone(&key),
+            message: Bytes::default(),
+            id: Some(alone.id((1, 1))),
+            names: Vec::new(),
+            epoch: alone.epoch,
+            one_way: false,
+        };
+        let (port, mut answer) = oneshot();
+        let commit = Commit { expected: None, new: None, answer: Bytes::default() };
+        shard.commit(&alone.core, slot, &message, commit, RpcReplyPort::from(port));
+        answer.try_recv().expect("an answer")
+    };
+    assert!(matches!(committed(&mut shard), Answer::Written(_)));
+    let mut before = alone.epoch;
+    for members in [with(taker).to_vec(), vec![me.clone()]] {
+        let epoch = Epoch::from_u64(before.as_u64() + 1);
+        let replicas = Arc::new(Ring::new(&members).replicas(2));
+        let placement =
+            Placement::new(epoch, std::mem::replace(&mut before, epoch), members.into(), replicas);
+        shard.handle(&alone.core, Event::Promised(placement.clone()));
+        shard.handle(&alone.core, Event::Up(placement));
+    }
+    let refused = committed(&mut shard);
+    assert!(
+        matches!(&refused, Answer::Refused(cause) if cause.contains("another node owned it")),
+        "{refused:?}"
+    );
 }
 
 /// Its sender and the node that passed it on may each repeat it, under names of their own.

@@ -211,6 +211,9 @@ impl Shard {
             Some(id) if !self.clients.are_remembered(id.client, message.epoch) => {
                 Err("its client was no member in a view since it was accepted")
             }
+            Some(_) if !self.table.remembers(slot, message.epoch) => {
+                Err("since it was accepted, its slot was lost or another node owned it")
+            }
             Some(id) => Ok(vec![id]),
         }
     }

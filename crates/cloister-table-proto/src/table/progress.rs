@@ -46,8 +46,12 @@ impl Progress {
         Self { is_asked: true, ..Self::new() }
     }
 
-    /// Something has come.
+    /// Something has come. Patience that a lost message has cost comes back where answers to the first request come within a tick. Where
+    /// they take longer, the link is slow.
     pub(super) fn moves(&mut self) {
+        if self.idle == 0 && self.in_vain == 0 {
+            self.patience = (self.patience / 2).max(1);
+        }
         (self.moves, self.idle, self.in_vain) = (true, 0, 0);
     }
 
@@ -63,5 +67,41 @@ impl Progress {
         (self.idle, self.in_vain) = (0, self.in_vain + 1);
         self.patience = (2 * self.patience).min(MAX_PATIENCE);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many ticks pass until it is asked again.
+    fn ticks_until_due(progress: &mut Progress) -> u32 {
+        progress.moves = false;
+        (1..).find(|_| progress.is_due()).unwrap_or_default()
+    }
+
+    #[test]
+    fn patience_grows_with_requests_in_vain_and_comes_back_with_quick_answers() {
+        let mut progress = Progress::asked();
+        assert_eq!([(); 6].map(|()| ticks_until_due(&mut progress)), [1, 2, 4, 8, 16, 16]);
+        assert_eq!(progress.in_vain, 6);
+        // What comes now may be the answer to any of the requests.
+        progress.moves();
+        assert_eq!((progress.patience, progress.in_vain), (16, 0));
+        [8, 4, 2, 1, 1].map(|patience| {
+            progress.moves();
+            assert_eq!(progress.patience, patience);
+        });
+    }
+
+    #[test]
+    fn patience_stays_where_answers_are_slow() {
+        let mut progress = Progress::asked();
+        assert_eq!([(); 3].map(|()| ticks_until_due(&mut progress)), [1, 2, 4]);
+        for _ in 0..5 {
+            progress.moves();
+            assert!(!progress.is_due() && !progress.is_due() && !progress.is_due());
+        }
+        assert_eq!(progress.patience, 8);
     }
 }

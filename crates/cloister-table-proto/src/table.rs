@@ -303,7 +303,9 @@ impl Table {
     fn begin(&mut self, placement: Placement) {
         self.end_ownership();
         self.up = false;
-        let (epoch, predecessor) = (placement.epoch(), placement.predecessor());
+        let epoch = placement.epoch();
+        // A message may have told of a view that no member of this one had installed.
+        let predecessor = placement.predecessor().max(self.installed);
         self.fence = self.fence.max(epoch);
         self.knows.change_all(|knows| knows.promised(epoch, predecessor));
         let members = placement.members().iter().map(|member| member.incarnation().0).collect();

@@ -318,6 +318,26 @@ fn an_owner_remembers_no_operation_from_before_a_loss() {
     assert!(!remembers(1) && remembers(3));
 }
 
+/// A node has heard of a view of others by a message of theirs. It is up in a view that follows none, and its owner ends.
+#[test]
+fn a_node_that_heard_of_an_installed_view_knows_of_it_only_as_far_as_it_was_told() {
+    let mut course = Course::new(None);
+    let [first, second, third] = course.order();
+    course.view(1, 0, std::slice::from_ref(&first));
+    course.insert(&first, "key", "value");
+    course.settle(|_, _, _| false);
+    let learn = Message::Learn { epoch: epoch(1), slot: course.slot };
+    course.give(&third, Event::Received { from: first.clone(), message: learn });
+    course.ends(&first);
+    let others = [second.clone(), third.clone()];
+    course.promise(2, 0, &others);
+    course.settle(|_, _, _| false);
+    course.up(2, 0, &others, std::slice::from_ref(&third));
+    course.ends(&second);
+    course.view(3, 2, std::slice::from_ref(&third));
+    assert_eq!((course.read(&third, "key"), course.losses), (None, vec![false]));
+}
+
 /// Nodes with an old copy prepare for a view that comes to nothing, while a view that they are not in writes.
 fn a_proposal_comes_to_nothing(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
     let all = [1, 2, 3, 4].map(node);

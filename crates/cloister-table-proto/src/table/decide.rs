@@ -82,8 +82,9 @@ impl<'a, I: Iterator<Item = (Peer, &'a SlotReport)>> Reports<'a, I> {
         let complete = claims.iter().filter(|claim| claim.is_complete);
         let complete = complete.map(|claim| (claim.label, claim.stamp.written));
         let (best, written) = complete.max().unwrap_or((Label::NONE, Label::NONE));
-        // A copy that was being made tells as well that its view wrote the slot.
-        let learning = claims.iter().filter(|claim| !claim.is_complete);
+        // A copy that was being made tells as well that its view wrote the slot, if that is more than what the view began with.
+        let is_more = |claim: &&Claim| !claim.is_complete && claim.stamp.written > seen.start;
+        let learning = claims.iter().filter(is_more);
         let learned = learning.map(|claim| claim.stamp.written.epoch).max().unwrap_or_default();
         let seen = Seen { writes: seen.writes.max(learned), ..seen };
         let loss = if best.epoch < seen.writes {
@@ -222,6 +223,15 @@ mod tests {
         assert_eq!(loss(content(3, 1), seen(3, label(3, 2))), Some(Loss::Unknown));
         assert_eq!(loss(Stamp { learning: true, ..content(3, 1) }, seen(0, Label::NONE)), Some(Loss::Gone));
         assert_eq!(loss(Stamp::NONE, Seen::NOTHING), None);
+    }
+
+    #[test]
+    fn a_copy_that_was_being_made_tells_of_writes_after_the_start_of_its_view() {
+        let being_made = |number| Stamp { learning: true, written: label(3, number), ..content(1, 7) };
+        let start = seen(1, label(3, 0));
+        let loss = |number| verdict(&[(1, content(1, 7), start), (2, being_made(number), start)], &[3]).loss;
+        assert_eq!(loss(0), Some(Loss::Unknown), "what there is goes on");
+        assert_eq!(loss(1), Some(Loss::Gone));
     }
 
     #[test]

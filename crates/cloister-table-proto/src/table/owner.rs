@@ -171,8 +171,12 @@ impl Table {
         let seals = self.enabled(Rule::SealStart);
         let mut known = self.seen.get(slot);
         known.start = known.start.max(written);
-        self.seen.set(slot, known);
         let Some(owned) = self.owned.get(slot) else { return };
+        if owned.loss == Some(Loss::Gone) {
+            // What was there before is over, as after a write.
+            known.writes = self.epoch();
+        }
+        self.seen.set(slot, known);
         if !owned.is_sealing {
             self.owed.seals.push(slot);
         }

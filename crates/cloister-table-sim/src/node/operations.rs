@@ -37,6 +37,7 @@ impl TableNode {
                 match self.table.read(ctx.claim, slot, &[key]) {
                     Ok(_) if late => {
                         let commit_at = ctx.now + ctx.rng.between(1, MAX_HANDLING) * MS;
+                        ctx.note(|| format!("    accepts {id:?}, an append to {key}"));
                         self.accepted.push(Accepted { commit_at, from: from.clone(), id, epoch, key });
                         return Ok(None);
                     }
@@ -73,6 +74,7 @@ impl TableNode {
             Decision::Insert { value: append(value, append_id), answer: Bytes::default() }
         })?;
         if applied {
+            ctx.note(|| format!("    applies {id:?}, an append to {key}"));
             ctx.oracle.key(key).applied(append_id);
         }
         self.tokens.insert(token, (from.clone(), id.number));
@@ -125,6 +127,7 @@ impl TableNode {
         match open.wish {
             Wish::Append(_) => {
                 let id = (ctx.node.incarnation().0, number);
+                ctx.note(|| format!("    the append {id:?} to {key} is answered"));
                 ctx.oracle.key(key).answered(id, ctx.now);
             }
             Wish::Read(_) => {

@@ -278,46 +278,6 @@ fn a_view_that_nothing_knows_of_is_a_loss_that_is_not_certain() {
     assert_eq!(a_view_is_known_to_nodes_that_ended(Some(Rule::Doubt)), (Some("old".into()), vec![]));
 }
 
-#[test]
-fn an_owner_remembers_operations_since_it_owns_the_slot() {
-    let mut course = Course::new(None);
-    let [first, second, third] = course.order();
-    let (two, others) = ([second.clone(), third.clone()], [first.clone(), third.clone()]);
-    let three = [first, second.clone(), third];
-    let remembers = |course: &Course, since: u64| course.tables[&second].remembers(course.slot, epoch(since));
-    course.view(1, 0, &two);
-    course.view(2, 1, &two);
-    assert!(remembers(&course, 1) && remembers(&course, 2) && !remembers(&course, 0));
-    // Another node owns it, and it comes back.
-    course.view(3, 2, &three);
-    assert!(!remembers(&course, 2) && !remembers(&course, 3));
-    course.view(4, 3, &two);
-    assert!(!remembers(&course, 2) && !remembers(&course, 3) && remembers(&course, 4));
-    // The others have a view without it.
-    course.view(6, 4, &others);
-    course.view(7, 6, &two);
-    assert!(!remembers(&course, 4) && remembers(&course, 7) && course.losses.is_empty());
-}
-
-#[test]
-fn an_owner_remembers_no_operation_from_before_a_loss() {
-    let mut course = Course::new(None);
-    let [owner, copy, other] = course.order();
-    course.view(1, 0, &[owner.clone(), copy.clone(), other.clone()]);
-    course.insert(&owner, "key", "old");
-    course.settle(|_, _, _| false);
-    // The others go on without it, write, and end.
-    course.view(2, 1, &[copy.clone(), other.clone()]);
-    course.insert(&copy, "key", "new");
-    course.settle(|_, _, _| false);
-    course.ends(&copy);
-    course.ends(&other);
-    course.view(3, 1, std::slice::from_ref(&owner));
-    assert_eq!((course.read(&owner, "key"), course.losses.as_slice()), (Some("old".into()), &[false][..]));
-    let remembers = |since: u64| course.tables[&owner].remembers(course.slot, epoch(since));
-    assert!(!remembers(1) && remembers(3));
-}
-
 /// A node has heard of a view of others by a message of theirs. It is up in a view that follows none, and its owner ends.
 #[test]
 fn a_node_that_heard_of_an_installed_view_knows_of_it_only_as_far_as_it_was_told() {
@@ -336,6 +296,29 @@ fn a_node_that_heard_of_an_installed_view_knows_of_it_only_as_far_as_it_was_told
     course.ends(&second);
     course.view(3, 2, std::slice::from_ref(&third));
     assert_eq!((course.read(&third, "key"), course.losses), (None, vec![false]));
+}
+
+/// A copy stands still while the slot is lost for certain. It comes back when the owner that reported the loss has ended.
+#[test]
+fn what_was_lost_for_certain_does_not_come_back() {
+    let all = [1, 2, 3, 4].map(node);
+    let mut course = Course::of(&all, Slot::of(b"any"), None);
+    let [first, second, third, fourth] = all;
+    let members = [first, second, third];
+    course.view(1, 0, &members);
+    course.acknowledged(course.slot, &members, "key", "value");
+    let copies = course.copies_in(course.slot, &members);
+    let witness = members.into_iter().find(|member| !copies.contains(member)).expect("one without a copy");
+    course.ends(&copies[0]);
+    let two = [witness, fourth];
+    course.view_without(2, 1, &two, |_, _, message| is_learn(message));
+    assert_eq!(course.losses, [true]);
+    let owner = course.copies_in(course.slot, &two)[0].clone();
+    course.ends(&owner);
+    let other = two.into_iter().find(|member| *member != owner).expect("another");
+    let last = [other, copies[1].clone()];
+    course.view(3, 2, &last);
+    assert_eq!((course.found(course.slot, &last, "key"), course.losses), (Ok(None), vec![true, true]));
 }
 
 /// Nodes with an old copy prepare for a view that comes to nothing, while a view that they are not in writes.

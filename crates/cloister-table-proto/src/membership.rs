@@ -31,6 +31,14 @@ impl Membership {
         }
     }
 
+    /// The view of `epoch` follows the installed one of `predecessor`, which is later than was known when it named this node.
+    pub fn follows(&mut self, epoch: Epoch, predecessor: Epoch) {
+        let since = self.find(predecessor).unwrap_or(epoch);
+        if let Some((_, its)) = self.views.iter_mut().find(|(its, _)| *its == epoch) {
+            *its = since.max(*its);
+        }
+    }
+
     /// The first of the views without a gap up to the one of `epoch`, all of which name this node.
     #[must_use]
     pub fn since(&self, epoch: Epoch) -> Epoch {
@@ -66,6 +74,19 @@ mod tests {
         membership.named(epoch(6), epoch(5));
         membership.named(epoch(7), epoch(6));
         assert_eq!(membership.since(epoch(7)), epoch(6));
+    }
+
+    #[test]
+    fn a_view_before_that_is_heard_of_later_is_a_gap_unless_it_named_this_node() {
+        let mut membership = Membership::default();
+        membership.named(epoch(3), Epoch::ZERO);
+        membership.named(epoch(4), epoch(3));
+        membership.named(epoch(7), epoch(3));
+        membership.follows(epoch(7), epoch(4));
+        assert_eq!(membership.since(epoch(7)), epoch(3));
+        membership.follows(epoch(7), epoch(6));
+        membership.named(epoch(8), epoch(7));
+        assert_eq!((membership.since(epoch(7)), membership.since(epoch(8))), (epoch(7), epoch(7)));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub enum Message {
     Inform {
         /// The view.
         epoch: Epoch,
+        /// The greatest epoch of an installed view before it that its owner has heard of.
+        follows: Epoch,
         /// The slots.
         slots: Vec<(Slot, Seen)>,
     },

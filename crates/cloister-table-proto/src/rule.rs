@@ -46,13 +46,16 @@ pub enum Rule {
     /// An operation that was accepted before a loss, or before another node owned its slot, is not applied any more: it may have been
     /// answered in between, and that is not remembered.
     Remembered,
+    /// A client of a node that was no member of a view that its present one follows repeats nothing from before, also where only nodes that
+    /// left know of that view.
+    HeardOf,
     /// A chunk continues the content of the chunk before it.
     Continuous,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 20] = [
+    pub const ALL: [Rule; 21] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
@@ -72,6 +75,7 @@ impl Rule {
         Rule::Once,
         Rule::Settled,
         Rule::Remembered,
+        Rule::HeardOf,
         Rule::Continuous,
     ];
 }

@@ -147,6 +147,14 @@ pub enum Action {
     ReleasePlanned,
     /// This node may stop: what it had is elsewhere.
     ReleaseLeave,
+    /// The view of `epoch` follows a later one than the membership knows of: nodes that left had it, and handed over what it made. A client
+    /// of this node that was no member of that view was forgotten in it, see [`Membership::follows`](crate::Membership::follows).
+    Follows {
+        /// The epoch of the present view.
+        epoch: Epoch,
+        /// The epoch of the view before it.
+        predecessor: Epoch,
+    },
 }
 
 /// A table at one node.
@@ -161,6 +169,8 @@ pub struct Table {
     installed: Epoch,
     /// The view promised or installed last.
     view: Option<View>,
+    /// The greatest epoch of an installed view before that one that this node has heard of.
+    follows: Epoch,
     /// Whether this node is up in that view.
     up: bool,
     leaves: bool,
@@ -221,6 +231,7 @@ impl Table {
             fence: Epoch::ZERO,
             installed: Epoch::ZERO,
             view: None,
+            follows: Epoch::ZERO,
             up: false,
             leaves: false,
             holds_view: false,
@@ -306,6 +317,7 @@ impl Table {
         let epoch = placement.epoch();
         // A message may have told of a view that no member of this one had installed.
         let predecessor = placement.predecessor().max(self.installed);
+        self.follows = predecessor;
         self.fence = self.fence.max(epoch);
         self.knows.change_all(|knows| knows.promised(epoch, predecessor));
         let members = placement.members().iter().map(|member| member.incarnation().0).collect();
@@ -330,7 +342,7 @@ impl Table {
         self.up = true;
         self.holds_view = false;
         if let Some(view) = &self.view {
-            self.memory.up(view, self.nodes.me());
+            self.memory.up(view, self.follows, self.nodes.me());
         }
         if self.is_fenced(epoch) {
             // A later view asks already: this node's content stays as it was reported.
@@ -412,7 +424,7 @@ impl Table {
             }
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),
-            Message::Inform { slots, .. } => self.inform(from, epoch, slots),
+            Message::Inform { follows, slots, .. } => self.inform(from, epoch, follows, slots),
             Message::Informed { slots, .. } => self.informed(from, epoch, slots),
             Message::Learn { slot, .. } => self.learn(from, epoch, slot),
             Message::Fetch { slot, attempt, have, cursor, .. } => {

@@ -104,6 +104,11 @@ impl Client {
         self.membership.named(placement.epoch(), placement.predecessor());
     }
 
+    /// The view of `epoch` follows a later one than was known.
+    pub(crate) fn follows(&mut self, epoch: Epoch, predecessor: Epoch) {
+        self.membership.follows(epoch, predecessor);
+    }
+
     /// The node is up in the view of `epoch`. Owners have forgotten what a client did that was not a member all the time, so it gives
     /// that up. Returns the view in which each of those operations was sent first.
     pub(crate) fn up(&mut self, epoch: Epoch) -> Vec<Epoch> {

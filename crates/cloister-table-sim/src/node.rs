@@ -258,10 +258,7 @@ impl TableNode {
                 let placement = self.placement_of(ctx, view);
                 self.placement = Some(placement.clone());
                 self.client.named(&placement);
-                for first in self.client.up(placement.epoch()) {
-                    let node = ctx.node.clone();
-                    ctx.oracle.gives_up(&node, first, placement.epoch())?;
-                }
+                self.give_up(ctx, placement.epoch())?;
                 self.clients.up(&placement);
                 Event::Up(placement)
             }
@@ -370,9 +367,23 @@ impl TableNode {
                 }
                 Action::ReleasePlanned => self.release(ctx, |held| matches!(held, Held::Intent(_))),
                 Action::ReleaseLeave => self.release(ctx, |held| *held == Held::Leave),
+                Action::Follows { epoch, predecessor } => {
+                    ctx.note(|| format!("    view {epoch} follows {predecessor}, as nodes that left tell"));
+                    ctx.oracle.hears(epoch, predecessor);
+                    self.client.follows(epoch, predecessor);
+                    if self.table.view() == Some((epoch, true)) {
+                        self.give_up(ctx, epoch)?;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// The client gives up what it began before it was a member all the time.
+    fn give_up(&mut self, ctx: &mut NodeContext<'_>, epoch: Epoch) -> Result<(), Violation> {
+        let node = ctx.node.clone();
+        self.client.up(epoch).into_iter().try_for_each(|first| ctx.oracle.gives_up(&node, first, epoch))
     }
 
     /// Shows the oracle what this node has.

@@ -50,6 +50,8 @@ pub struct Oracle {
     served: BTreeMap<Slot, Epoch>,
     /// The view that each one follows.
     predecessors: BTreeMap<Epoch, Epoch>,
+    /// The view that each one follows as a table has heard, where that is a later one.
+    heard: BTreeMap<Epoch, Epoch>,
     /// The view that began to serve each slot last.
     last_served: BTreeMap<Slot, Epoch>,
     /// What every process that runs has.
@@ -83,6 +85,7 @@ impl Oracle {
             views: BTreeMap::new(),
             served: BTreeMap::new(),
             predecessors: BTreeMap::new(),
+            heard: BTreeMap::new(),
             last_served: BTreeMap::new(),
             held: BTreeMap::new(),
             contents: BTreeMap::new(),
@@ -111,7 +114,8 @@ impl Oracle {
         self.uncertain += 1;
         let mut at = epoch;
         while at > first && self.views.get(&at).is_some_and(|members| members.contains(node)) {
-            at = self.predecessors.get(&at).copied().unwrap_or_default();
+            let before = |views: &BTreeMap<Epoch, Epoch>| views.get(&at).copied().unwrap_or_default();
+            at = before(&self.predecessors).max(before(&self.heard));
         }
         match at == first {
             true => Err(Violation(format!(
@@ -126,6 +130,12 @@ impl Oracle {
         let epoch = view.epoch();
         self.views.entry(epoch).or_insert_with(|| view.ids().cloned().collect());
         let known = self.predecessors.entry(epoch).or_default();
+        *known = predecessor.max(*known);
+    }
+
+    /// A table has heard that the view of `epoch` follows this one.
+    pub(crate) fn hears(&mut self, epoch: Epoch, predecessor: Epoch) {
+        let known = self.heard.entry(epoch).or_default();
         *known = predecessor.max(*known);
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cloister_core::{Epoch, NodeId, Ring, StateChange, Status, View};
-use cloister_table_proto::{Event, Membership, Placement};
+use cloister_table_proto::{Event, Placement};
 
-use crate::core::{ClientView, Core, SHARDS};
+use crate::core::{Core, SHARDS};
 use crate::holds::Waits;
 
 /// Makes events of changes.
@@ -18,29 +18,21 @@ pub(crate) struct Changes {
     is_planned: bool,
     /// The incarnation of this node.
     me: Option<NodeId>,
-    membership: Membership,
     /// The view that this node is up in.
     present: Option<Epoch>,
 }
 
 impl Changes {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self {
-            core,
-            placement: None,
-            planned: 0,
-            is_planned: false,
-            me: None,
-            membership: Membership::default(),
-            present: None,
-        }
+        Self { core, placement: None, planned: 0, is_planned: false, me: None, present: None }
     }
 
     /// Tells the shards of a change.
     pub(crate) fn take(&mut self, change: &StateChange) {
         let state = &change.state;
         if self.me.replace(state.node.id.clone()).is_some_and(|before| before != state.node.id) {
-            (self.placement, self.membership, self.is_planned) = (None, Membership::default(), false);
+            (self.placement, self.is_planned) = (None, false);
+            self.core.view.reset();
         }
         self.core.look_at_links();
         let event = match (change.to, &state.proposed, &state.view) {
@@ -65,29 +57,18 @@ impl Changes {
             self.core.ended();
         }
         if present.is_none() {
-            let is_over = matches!(event, Event::Leaves);
-            self.core.view.send_modify(|view| (view.epoch, view.is_over) = (None, is_over));
+            self.core.view.down(matches!(event, Event::Leaves));
         }
         self.core.handle(&event);
         if let Event::Up(placement) = event {
-            self.is_up(&placement);
+            // This node sends operations by this view from now on.
+            if self.core.view.up(placement.epoch()) {
+                self.core.watch_again(placement.epoch());
+            }
         }
         self.plan(change);
         // Whether the hold that it has taken is of use shows only now.
         self.core.look_at_links();
-    }
-
-    /// This node sends operations by this view from now on.
-    fn is_up(&mut self, placement: &Placement) {
-        let epoch = placement.epoch();
-        let since = self.membership.since(epoch);
-        let is_new = self.core.view.borrow().epoch != Some(epoch);
-        self.core.view.send_modify(|view| {
-            *view = ClientView { epoch: Some(epoch), since, is_over: false };
-        });
-        if is_new {
-            self.core.watch_again(epoch);
-        }
     }
 
     fn plan(&mut self, change: &StateChange) {
@@ -124,7 +105,7 @@ impl Changes {
             Some(known) if known.epoch() == view.epoch() => known.clone(),
             _ => {
                 let placement = placement(view, change, &self.core);
-                self.membership.named(placement.epoch(), placement.predecessor());
+                self.core.view.named(&placement);
                 self.placement.insert(placement).clone()
             }
         }

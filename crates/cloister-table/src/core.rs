@@ -13,10 +13,11 @@ use cloister_core::telemetry::rejections::Reason;
 use cloister_core::{CallError, Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
 use cloister_table_proto::{Bytes, Event};
 use ractor::{ActorCell, RpcReplyPort};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tracing::{debug, warn};
 
 use crate::blob::Blob;
+use crate::client_view::ClientViews;
 use crate::delivery::{Accepted, Commit};
 use crate::error::shown;
 use crate::event::TableEvent;
@@ -39,17 +40,6 @@ const EVENTS: usize = 1_024;
 /// A view that has waited longer for a table is logged once, with what the table waits for.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
-/// The view by which this node sends operations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClientView {
-    /// The view that this node is up in.
-    pub(crate) epoch: Option<Epoch>,
-    /// Since which view this node has been a member all the time. Owners remember its operations from then on.
-    pub(crate) since: Epoch,
-    /// This node leaves, or has ended.
-    pub(crate) is_over: bool,
-}
-
 /// What a table is at this node.
 pub(crate) struct Core {
     myself: Weak<Core>,
@@ -65,7 +55,7 @@ pub(crate) struct Core {
     /// How many bytes each shard has: as counted last, and written since. Changed while the shard is locked only.
     bytes: [AtomicU64; SHARDS as usize],
     pub(crate) holds: Holds,
-    pub(crate) view: watch::Sender<ClientView>,
+    pub(crate) view: ClientViews,
     pub(crate) numbers: Numbers,
     pub(crate) events: broadcast::Sender<TableEvent>,
     /// What is watched from here.
@@ -134,7 +124,7 @@ impl Core {
             kind,
             table: table.to_owned(),
             holds: Holds::default(),
-            view: watch::Sender::default(),
+            view: ClientViews::default(),
             numbers: Numbers::default(),
             events: broadcast::Sender::new(EVENTS),
             watches: Watches::default(),
@@ -202,7 +192,7 @@ impl Core {
         self.holds.clear();
         // The actor that was to send may have ended before it did.
         self.is_unsent.store(false, Ordering::Release);
-        self.view.send_replace(ClientView::default());
+        self.view.reset();
         *links = Links { me: Some(me.clone()), ..Links::default() };
         for (shard, index) in self.shards.iter().zip(0..) {
             let mut guard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -278,7 +268,7 @@ impl Core {
         for node in now.iter().filter(|(node, number)| before.get(node) != Some(number)) {
             self.handle(&Event::Linked(node.0.clone()));
             // What its table told before may be lost.
-            if let Some(epoch) = self.view.borrow().epoch {
+            if let Some(epoch) = self.view.epoch() {
                 self.watches.lock().iter().for_each(|(watch, watching)| {
                     self.ask(node.0, watch, epoch, watching.filter());
                 });
@@ -306,7 +296,7 @@ impl Core {
 
     /// Asks all members for what a watch is about.
     pub(crate) fn ask_again(&self, watch: u64) {
-        let (Some(epoch), Some(filter)) = (self.view.borrow().epoch, self.watches.filter(watch)) else {
+        let (Some(epoch), Some(filter)) = (self.view.epoch(), self.watches.filter(watch)) else {
             return;
         };
         self.watched_nodes().iter().for_each(|node| self.ask(node, watch, epoch, &filter));

@@ -41,6 +41,7 @@ mod actor;
 mod blob;
 mod changes;
 mod client;
+mod client_view;
 mod core;
 mod delivery;
 mod error;

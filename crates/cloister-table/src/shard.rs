@@ -402,6 +402,7 @@ impl Shard {
                 Action::ReleaseView(epoch) => core.holds.release(Waits::View(epoch.as_u64()), self.index),
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
+                Action::Follows { epoch, predecessor } => core.view.follows(epoch, predecessor),
             }
         }
         (slots, losses)

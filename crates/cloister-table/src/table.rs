@@ -315,7 +315,7 @@ where
 
     /// This node, in its present view.
     fn here(&self) -> Destination {
-        let (node, epoch) = (Some(self.core.cloister.node()), self.core.view.borrow().epoch);
+        let (node, epoch) = (Some(self.core.cloister.node()), self.core.view.epoch());
         Destination { node, epoch, waited: Duration::ZERO }
     }
 }
@@ -335,7 +335,7 @@ where
 pub(crate) async fn len(core: &Core) -> Result<u64, TableError> {
     let began = Instant::now();
     loop {
-        let view = core.view.borrow().epoch;
+        let view = core.view.epoch();
         let cause = match view {
             Some(epoch) => match len_in(core, epoch).await {
                 Ok(sum) => return Ok(sum),

@@ -37,8 +37,9 @@ impl Table {
         self.send(from, Message::Relabelled { epoch, slots: done });
     }
 
-    pub(super) fn inform(&mut self, from: Peer, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
+    pub(super) fn inform(&mut self, from: Peer, epoch: Epoch, follows: Epoch, slots: Vec<(Slot, Seen)>) {
         self.fence = self.fence.max(epoch);
+        self.hear_of_view_before(epoch, follows);
         for (slot, seen) in &slots {
             self.has_seen(*slot, *seen);
             self.learned_seen(*slot, epoch);

@@ -8,6 +8,8 @@ use cloister_proto::{Epoch, Slot};
 use super::nodes::Peer;
 use super::slots::{SlotArray, SlotList};
 use super::view::View;
+use super::{Action, Table};
+use crate::rule::Rule;
 
 /// Since which view this node remembers all operations of each slot: it has owned the slot in every view since, and nothing was lost.
 ///
@@ -27,13 +29,13 @@ impl Memory {
         Self { list: Arc::clone(list), epochs: VecDeque::new(), views: SlotArray::new(list) }
     }
 
-    /// This node is up in this view.
-    pub(super) fn up(&mut self, view: &View, me: Peer) {
+    /// This node is up in this view, which follows the one of `predecessor`.
+    pub(super) fn up(&mut self, view: &View, predecessor: Epoch, me: Peer) {
         let last = self.epochs.back().copied().unwrap_or_default();
         if last == view.epoch() {
             return;
         }
-        if last != view.predecessor() {
+        if last != predecessor {
             self.epochs.clear();
             self.views.clear();
         }
@@ -48,6 +50,16 @@ impl Memory {
         }
     }
 
+    /// The view of `epoch` follows a later one than was known when this node was up in it.
+    pub(super) fn follows(&mut self, epoch: Epoch, predecessor: Epoch) {
+        if self.epochs.back() != Some(&epoch) || self.epochs.iter().rev().nth(1) == Some(&predecessor) {
+            return;
+        }
+        for slot in self.list.iter().filter(|slot| self.views.get(*slot) > 1).collect::<Vec<_>>() {
+            self.views.set(slot, 1);
+        }
+    }
+
     /// What was known of the operations of a slot before the present view is lost, or may be.
     pub(super) fn lost(&mut self, slot: Slot) {
         self.views.set(slot, 1);
@@ -58,5 +70,19 @@ impl Memory {
         let views = usize::from(self.views.get(slot));
         let first = self.epochs.len().checked_sub(views).and_then(|at| self.epochs.get(at));
         first.is_some_and(|first| *first <= epoch)
+    }
+}
+
+impl Table {
+    /// This node has heard that the view of `predecessor`, which was installed, comes before the present one.
+    pub(super) fn hear_of_view_before(&mut self, epoch: Epoch, predecessor: Epoch) {
+        if epoch != self.epoch() || predecessor <= self.follows || predecessor >= epoch {
+            return;
+        }
+        self.follows = predecessor;
+        self.memory.follows(epoch, predecessor);
+        if self.enabled(Rule::HeardOf) {
+            self.actions.push_back(Action::Follows { epoch, predecessor });
+        }
     }
 }

@@ -63,7 +63,8 @@ impl Table {
             let seen = table.seen.get(slot);
             owned.informs.iter().filter(is_meant(only)).for_each(|peer| by_peer.push(peer, (slot, seen)));
         });
-        self.send_each(informs, |slots| Message::Inform { epoch, slots });
+        let follows = self.follows;
+        self.send_each(informs, |slots| Message::Inform { epoch, follows, slots });
         let seals: ByPeer<(Slot, Seen)> = self.gather(seals, |table, slot, by_peer| {
             let Some(owned) = table.owned.get(slot).filter(|owned| table.up && owned.is_sealing) else {
                 return;

@@ -88,10 +88,10 @@ mod tests {
         // What comes now may be the answer to any of the requests.
         progress.moves();
         assert_eq!((progress.patience, progress.in_vain), (16, 0));
-        [8, 4, 2, 1, 1].map(|patience| {
+        for patience in [8, 4, 2, 1, 1] {
             progress.moves();
             assert_eq!(progress.patience, patience);
-        });
+        }
     }
 
     #[test]

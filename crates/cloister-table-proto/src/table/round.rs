@@ -198,6 +198,8 @@ impl Table {
         if let Some(round) = &mut self.round {
             round.decided = true;
         }
+        let newest = self.round.as_ref().and_then(|round| round.installed.last().copied());
+        self.hear_of_view_before(self.epoch(), newest.unwrap_or_default());
         let mut alike = Alike::default();
         for slot in self.owned.slots().collect::<Vec<_>>() {
             self.decide_alike(slot, &mut alike);

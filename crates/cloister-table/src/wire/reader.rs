@@ -194,7 +194,7 @@ impl Reader<'_> {
             }
             3 => Message::Relabel { epoch, slots: self.relabels()? },
             4 => Message::Relabelled { epoch, slots: self.slots()? },
-            5 => Message::Inform { epoch, slots: self.seen_slots()? },
+            5 => Message::Inform { epoch, follows: self.epoch()?, slots: self.seen_slots()? },
             6 => Message::Informed { epoch, slots: self.slots()? },
             7 => Message::Learn { epoch, slot: self.slot()? },
             8 => Message::Fetch {

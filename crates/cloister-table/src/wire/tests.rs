@@ -58,7 +58,11 @@ fn samples() -> Vec<Message> {
             ],
         },
         Message::Relabelled { epoch, slots: slots.clone() },
-        Message::Inform { epoch, slots: vec![(slot, seen), (other, seen), (slot, Seen::NOTHING)] },
+        Message::Inform {
+            epoch,
+            follows: Epoch::from_u64(4),
+            slots: vec![(slot, seen), (other, seen), (slot, Seen::NOTHING)],
+        },
         Message::Informed { epoch, slots },
         Message::Learn { epoch, slot },
         Message::Fetch {
@@ -120,7 +124,7 @@ fn slots_that_are_alike_take_a_few_bytes_each() {
         views: None,
         reports: reports.into_iter().collect(),
     };
-    for (message, each) in [(reports, 5), (Message::Inform { epoch, slots }, 3)] {
+    for (message, each) in [(reports, 5), (Message::Inform { epoch, follows: Epoch::ZERO, slots }, 3)] {
         let bytes = encode(2, &message);
         assert!(bytes.len() <= each * Slot::all().count() + 100, "{} bytes", bytes.len());
         assert_eq!(decode(2, &bytes), Ok(vec![message]));

@@ -219,9 +219,11 @@ impl Writer {
             }
             Message::Relabel { slots, .. } => self.relabels(slots),
             Message::Relabelled { slots, .. } | Message::Informed { slots, .. } => self.slots(slots),
-            Message::Inform { slots, .. } | Message::Seal { slots, .. } | Message::Sealed { slots, .. } => {
+            Message::Inform { follows, slots, .. } => {
+                self.epoch(*follows);
                 self.seen_slots(slots);
             }
+            Message::Seal { slots, .. } | Message::Sealed { slots, .. } => self.seen_slots(slots),
             Message::Learn { slot, .. }
             | Message::Counted { slot, .. }
             | Message::Release { slot, .. }

@@ -88,10 +88,10 @@ impl Commands {
         self.0.is_some()
     }
 
-    /// The next one, and [`Command::Quit`] at the end of the input; never if none is read.
-    pub(crate) async fn next(&mut self) -> Result<Command, CommandError> {
+    /// The next one; `None` at the end of the input. It waits for ever if none is read.
+    pub(crate) async fn next(&mut self) -> Option<Result<Command, CommandError>> {
         match &mut self.0 {
-            Some(receiver) => receiver.recv().await.unwrap_or(Ok(Command::Quit)),
+            Some(receiver) => receiver.recv().await,
             None => std::future::pending().await,
         }
     }

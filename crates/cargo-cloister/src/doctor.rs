@@ -126,12 +126,17 @@ async fn check(options: &Options, checks: &mut Checks) -> io::Result<()> {
             return checks.skip("the rest", "it depends on the configuration");
         }
     };
-    checks.ok("configuration", &format!("application {}, {}", checked.config().name, place()))?;
-    if !is_named && checked.config().name == env!("CARGO_PKG_NAME") {
+    let name = &checked.config().name;
+    if !is_named && name == env!("CARGO_PKG_NAME") {
         checks.warn(
             "configuration",
-            "no `name`, and no package here whose name it would be: set one, or --program",
+            &format!(
+                "the application has no name, {}; run this in the package of the program, set `name`, or pass --program",
+                place()
+            ),
         )?;
+    } else {
+        checks.ok("configuration", &format!("application {name}, {}", place()))?;
     }
     for warning in checked.warnings() {
         // The certificate has a line of its own.

@@ -374,15 +374,14 @@ impl Fleet {
         self.is_empty() && self.ended.iter().all(NodeExit::is_in_order)
     }
 
-    /// How many nodes stopped well or left, each judged by its last process.
-    pub(crate) fn well(&self) -> usize {
+    /// How the nodes ended, each judged by its last process.
+    pub(crate) fn summary(&self) -> String {
         let last = |number: &NodeNumber| self.ended.iter().rfind(|ended| ended.number == *number);
-        self.places.keys().filter_map(last).filter(|ended| ended.exit.is_success()).count()
-    }
-
-    /// How many nodes there are, running and ended.
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        let (well, others): (Vec<_>, Vec<_>) =
+            self.places.keys().filter_map(last).partition(|ended| ended.exit.is_success());
+        let killed = others.iter().filter(|ended| ended.is_in_order()).count();
+        let killed = if killed == 0 { String::new() } else { format!(", {killed} killed by command") };
+        format!("{} of {} nodes stopped well{killed}", well.len(), self.places.len())
     }
 }
 

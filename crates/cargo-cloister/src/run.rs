@@ -64,9 +64,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
                 None => {}
             },
             command = commands.next() => match command {
-                Ok(Command::Quit) => break Some("the commands have ended".to_owned()),
-                Ok(command) => fleet.obey(command).await,
-                Err(error) => console.say(&error.to_string()).await,
+                None => break Some("the commands have ended".to_owned()),
+                Some(Ok(Command::Quit)) => break Some("q".to_owned()),
+                Some(Ok(command)) => fleet.obey(command).await,
+                Some(Err(error)) => console.say(&error.to_string()).await,
             },
             signal = signals.next() => break Some(signal.to_owned()),
             () = &mut time_is_up => break Some("time is up".to_owned()),
@@ -74,11 +75,12 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
         }
     };
     if let Some(why) = why {
-        console.say(&format!("{why}: stopping all nodes; another Ctrl-C kills them")).await;
+        let another = if why == "Ctrl-C" { "another " } else { "" };
+        console.say(&format!("{why}: stopping all nodes; {another}Ctrl-C kills them")).await;
         fleet.stop(&mut signals).await;
     }
     let in_order = fleet.all_in_order();
-    console.say(&format!("{} of {} nodes stopped well", fleet.well(), fleet.len())).await;
+    console.say(&fleet.summary()).await;
     drop(fleet);
     printer.finish(console).await;
     Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })

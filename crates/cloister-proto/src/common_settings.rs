@@ -102,6 +102,19 @@ impl CommonSettings {
         if self.rings.is_empty() { "none".to_owned() } else { sanitize_to_bytes(&self.rings, MAX_RINGS) }
     }
 
+    /// The named rings of both as text, where they differ. Texts that are cut before the first difference end in a hash of all rings.
+    pub(crate) fn different_rings(&self, theirs: &CommonSettings) -> (String, String) {
+        let (mine, yours) = (self.rings(), theirs.rings());
+        if mine != yours {
+            return (mine, yours);
+        }
+        let hashed = |common: &CommonSettings| {
+            let hash = format!("… (hash {:016x})", common.rings_hash);
+            sanitize_to_bytes(&mine, MAX_RINGS - hash.len()) + &hash
+        };
+        (hashed(self), hashed(theirs))
+    }
+
     pub(crate) fn rings_hash(&self) -> u64 {
         self.rings_hash
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::common_settings::{CommonSettings, Difference};
 use crate::ring::RING_ALGORITHM;
 use crate::view::Member;
@@ -57,12 +55,11 @@ impl PeerTerms {
     }
 }
 
-/// Why two nodes are incompatible, as the refusing node states it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
+/// Why two nodes are incompatible, as the refusing node sends it. [`Refusal::reason`] is its text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
     /// They share no version of the protocol.
-    #[error("it speaks protocols {min} to {max}, this node speaks {PROTOCOL_MIN} to {PROTOCOL_MAX}")]
     Protocol {
         /// The oldest that the refusing node speaks.
         min: u32,
@@ -70,13 +67,11 @@ pub enum Refusal {
         max: u32,
     },
     /// They place keys by different algorithms, and would disagree about owners.
-    #[error("it places keys by ring algorithm {ring}, this node by {RING_ALGORITHM}")]
     Ring {
         /// The algorithm of the refusing node.
         ring: u32,
     },
     /// They have different named rings, and would disagree about owners.
-    #[error("its rings are {rings}, those of this node are {yours}: all nodes must have the same `[rings]`")]
     Rings {
         /// The rings of the refusing node.
         rings: String,
@@ -84,9 +79,6 @@ pub enum Refusal {
         yours: String,
     },
     /// Their programs define the same table, or the same entities, differently. Each would keep the copies by its own definition.
-    #[error(
-        "its {name} is {definition}, that of this node is {yours}: define it alike on all nodes, and change it with all nodes stopped"
-    )]
     Definition {
         /// What it is, with its name: `table stock`.
         name: String,
@@ -96,11 +88,45 @@ pub enum Refusal {
         yours: String,
     },
     /// The name in `Hello` is not the name that was authenticated.
-    #[error("its name is not the one it authenticated with")]
     Identity,
     /// A reason of a later version.
-    #[error("it gave a reason that this version does not know")]
     Other,
+}
+
+impl Refusal {
+    /// The refusal by a peer, in the words of the refused node, which sent `mine`.
+    #[must_use]
+    pub fn reason(&self, mine: &Hello) -> String {
+        match self {
+            Refusal::Protocol { min, max } => {
+                let Hello { protocol_min, protocol_max, .. } = mine;
+                format!(
+                    "it speaks protocols {min} to {max}, this node speaks {protocol_min} to {protocol_max}"
+                )
+            }
+            Refusal::Ring { ring } => {
+                format!("it places keys by ring algorithm {ring}, this node by {}", mine.ring)
+            }
+            Refusal::Rings { rings, yours } => {
+                format!(
+                    "its rings are {rings}, those of this node are {yours}: all nodes must have the same `[rings]`"
+                )
+            }
+            Refusal::Definition { name, definition, yours } => {
+                format!(
+                    "its {name} is {definition}, that of this node is {yours}: define it alike on all nodes, and change it with \
+                     all nodes stopped"
+                )
+            }
+            Refusal::Identity => {
+                format!(
+                    "it authenticated this node by another name than {}, which this node calls itself",
+                    mine.member.id
+                )
+            }
+            Refusal::Other => "it gave a reason that this version does not know".to_owned(),
+        }
+    }
 }
 
 impl Hello {
@@ -154,7 +180,8 @@ impl Hello {
             return Ok(());
         };
         if !mine.same_rings(theirs) {
-            return Err(Refusal::Rings { rings: mine.rings(), yours: theirs.rings() });
+            let (rings, yours) = mine.different_rings(theirs);
+            return Err(Refusal::Rings { rings, yours });
         }
         match mine.conflict(theirs) {
             Some(Difference { key: name, here: definition, there: yours }) => {
@@ -204,6 +231,31 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_of_a_refusal_has_the_values_of_both_nodes() {
+        let reason = |refusing: &Hello, refused: &Hello| refusing.check(refused).unwrap_err().reason(refused);
+        assert_eq!(
+            reason(&speaks(1, 1), &speaks(2, 3)),
+            "it speaks protocols 1 to 1, this node speaks 2 to 3"
+        );
+        let ring = |ring| Hello { ring, ..hello() };
+        assert_eq!(reason(&ring(4), &ring(7)), "it places keys by ring algorithm 4, this node by 7");
+        let name = "it authenticated this node by another name than a@h:1#1, which this node calls itself";
+        assert_eq!(Refusal::Identity.reason(&hello()), name);
+    }
+
+    #[test]
+    fn rings_that_are_too_long_to_be_shown_differ_in_the_reason_all_the_same() {
+        let many: Vec<String> = (0..100).map(|n| format!("ring-{n:03}")).collect();
+        let with =
+            |last| configured("2s", &many.iter().map(String::as_str).chain([last]).collect::<Vec<_>>());
+        let Err(Refusal::Rings { rings, yours }) = with("x").check(&with("y")) else {
+            panic!("they are incompatible");
+        };
+        assert_ne!(rings, yours);
+        assert!(rings.starts_with(r#"ring-000 = {"ssd"}; "#) && rings.len() <= 1024, "{rings}");
+    }
+
+    #[test]
     fn nodes_that_would_disagree_about_owners_do_not_fit_together() {
         let other = Hello { ring: RING_ALGORITHM + 1, ..hello() };
         assert_eq!(hello().check(&other), Err(Refusal::Ring { ring: RING_ALGORITHM }));
@@ -228,7 +280,7 @@ mod tests {
         let there = defining(&[("table stock", "copies 3"), ("table z", "copies 1")]);
         let refusal = here.check(&there).unwrap_err();
         assert_eq!(
-            refusal.to_string(),
+            refusal.reason(&there),
             "its table stock is copies 2, that of this node is copies 3: define it alike on all nodes, and change it with all nodes \
              stopped"
         );

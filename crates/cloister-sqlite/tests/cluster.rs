@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use cloister::{Config, ManagerArguments};
+use cloister::{Cloister, Config, ManagerArguments};
 use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityError, EntityOptions, HandlerError};
 use cloister_sqlite::SqliteStore;
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,42 +35,28 @@ impl Entity for Counter {
     }
 }
 
-/// Not a test when run as one: a node of the tests below, with the file of its store, its port, and all ports.
+/// Not a test when run as one: a node of the tests below, with the file of its store.
 #[test]
 fn a_node_of_these_tests() {
-    let Some(role) = obedient::role() else { return };
-    let ports: Vec<u16> = role[1..].iter().map(|number| number.parse().unwrap()).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
-    runtime.block_on(node(&role[0], ports[0], &ports[1..]));
+    obedient::run(4, node);
 }
 
-async fn node(file: &str, port: u16, ports: &[u16]) {
-    tracing_subscriber::fmt()
-        .with_env_filter("warn,cloister=info,ractor=error")
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let config = Config::new("stored").seeds(seeds).port(port).consensus(2);
+async fn node(role: Role) {
+    let config = Config::new("stored").seeds(role.seeds()).port(role.port).consensus(2);
     let mut arguments = ManagerArguments::new(config).unwrap();
-    let options = EntityOptions::default().store(SqliteStore::open(file).unwrap());
+    let options = EntityOptions::default().store(SqliteStore::open(&role.words[0]).unwrap());
     let counters = arguments.entities::<Counter>(options).unwrap();
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     println!("up");
-    let (runtime, leaving) = (tokio::runtime::Handle::current(), cloister.clone());
-    obedient::obey(move |mark, command| {
+    let leaving = cloister.clone();
+    obedient::obey(move |command| {
         let (counters, leaving) = (counters.clone(), leaving.clone());
-        runtime.spawn(async move {
-            if command == "leave" {
-                return leaving.leave().await;
-            }
-            println!("{mark} {}", obey(&counters, &command).await);
-        });
+        async move { obey(&leaving, &counters, &command).await }
     });
     cloister.wait_stopped().await;
 }
 
-async fn obey(counters: &Entities<Counter>, command: &str) -> String {
+async fn obey(cloister: &Cloister, counters: &Entities<Counter>, command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
     let number = || words[2].parse::<u64>().unwrap();
     let shown = |result: Result<u64, EntityError>| match result {
@@ -93,6 +79,10 @@ async fn obey(counters: &Entities<Counter>, command: &str) -> String {
             }
             format!("{done} {uncertain}")
         }
+        "leave" => {
+            cloister.leave().await;
+            "left".to_owned()
+        }
         other => panic!("no such command: {other}"),
     }
 }
@@ -103,11 +93,7 @@ fn an_owner_that_stood_still_saves_nothing_over_what_the_next_one_saved() {
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("entities.db").display().to_string();
     let ports = ports(3);
-    let start = |port: u16| {
-        let role = [file.clone(), port.to_string()];
-        let role: Vec<String> = role.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
-        Node::start("a_node_of_these_tests", &role)
-    };
+    let start = |port: u16| Node::start("a_node_of_these_tests", &file, port, &ports);
     let mut nodes: Vec<Node> = ports.iter().map(|port| start(*port)).collect();
     nodes.iter().for_each(|node| node.wait_for("up"));
     assert_eq!(nodes[0].ask("count key 10"), "10 0");

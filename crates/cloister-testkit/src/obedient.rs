@@ -1,5 +1,6 @@
 //! A node of a test that is this test program, started again: it obeys the lines of its input, and answers each with a line.
 
+#[cfg(feature = "nodes")]
 use std::io::BufRead;
 use std::process::Stdio;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -13,6 +14,37 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Set in a process that is a node: its role.
 const ROLE: &str = "CLOISTERTEST_ROLE";
+
+/// What a process that is a node is to be.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// The words that [`ObedientNode::start`] was given.
+    pub words: Vec<String>,
+    /// Its port.
+    pub port: u16,
+    /// The ports of the nodes that it looks for.
+    pub ports: Vec<u16>,
+}
+
+impl Role {
+    /// The addresses of the nodes that it looks for.
+    pub fn seeds(&self) -> Vec<String> {
+        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+
+    /// What this process is to be; `None` if it is a test and no node.
+    #[cfg(feature = "nodes")]
+    fn of_this_process() -> Option<Self> {
+        let role = std::env::var(ROLE).ok()?;
+        // What the harness of tests has printed ends here.
+        println!();
+        let mut words = role.split_whitespace().map(str::to_owned);
+        let mut ports =
+            words.next()?.split(',').map(|port| port.parse().expect("a port")).collect::<Vec<u16>>();
+        let port = ports.remove(0);
+        Some(Self { words: words.collect(), port, ports })
+    }
+}
 
 /// A node of a test.
 #[derive(Debug)]
@@ -54,30 +86,39 @@ pub fn ports(count: usize) -> Vec<u16> {
     (0..count).map(|_| free_port(1)).collect()
 }
 
-/// What this process is to be, if it is a node and no test: the words that [`ObedientNode::start`] was given.
-pub fn role() -> Option<Vec<String>> {
-    let role = std::env::var(ROLE).ok()?;
-    // What the harness of tests has printed ends here.
-    println!();
-    Some(role.split(' ').map(str::to_owned).collect())
+/// Runs `node` if this process is one, on so many threads; does nothing in a test. The log goes to standard error.
+#[cfg(feature = "nodes")]
+pub fn run(threads: usize, node: impl AsyncFnOnce(Role)) {
+    let Some(role) = Role::of_this_process() else { return };
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,cloister=info,ractor=error")
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    runtime.expect("a runtime").block_on(node(role));
 }
 
-/// Hands every line of the input to `obey`, with the mark that its answer begins with.
-pub fn obey(mut obey: impl FnMut(String, String) + Send + 'static) {
+/// Answers every command, a line of the input, with what `answer` makes of it. Each is a task of its own on the runtime of the caller.
+#[cfg(feature = "nodes")]
+pub fn obey<A: Future<Output = String> + Send + 'static>(answer: impl Fn(String) -> A + Send + 'static) {
+    let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if let Some((mark, command)) = line.split_once(' ') {
-                obey(mark.to_owned(), command.to_owned());
+                let (mark, answer) = (mark.to_owned(), answer(command.to_owned()));
+                runtime.spawn(async move { println!("{mark} {}", answer.await) });
             }
         }
     });
 }
 
 impl ObedientNode {
-    /// Starts the test `test` of this program as a node.
-    pub fn start(test: &str, role: &[String]) -> Self {
+    /// Starts the test `test` of this program as a node at `port`, which looks for nodes at `ports`. `words` say what else it is to be.
+    pub fn start(test: &str, words: &str, port: u16, ports: &[u16]) -> Self {
+        let ports: Vec<String> = std::iter::once(&port).chain(ports).map(u16::to_string).collect();
         let mut command = this_test(test);
-        command.env(ROLE, role.join(" ")).stdin(Stdio::piped());
+        command.env(ROLE, format!("{} {words}", ports.join(","))).stdin(Stdio::piped());
         Self { process: Process::start(&mut command, |line| line), asked: 0 }
     }
 

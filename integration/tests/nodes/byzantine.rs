@@ -84,7 +84,7 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
         let sender = Mutex::new(sender);
         let sink = Arc::new(move |event| linked(&sender.lock().expect("it is not poisoned"), event));
         let mut settings = settings(&id, me, &addresses);
-        settings.hello.member = Member::without_tags(mask);
+        settings.hello.member = Member::without_tags(mask.clone());
         // A turned bit in the address of the other test may lead here: its cookie must not.
         "another".clone_into(&mut settings.cookie);
         let links = Links::start(settings, supervisor.get_cell(), Clock, sink).await.expect("a link layer");
@@ -101,7 +101,8 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
             "{:#?}",
             node.log().lines()
         );
-        assert!(node.log().count("its name is not the one it authenticated with") > 0);
+        let why = format!("its name is not the one it authenticated with: it calls itself {mask}");
+        assert!(node.log().count(&why) > 0, "{:#?}", node.log().lines());
     }
     assert_eq!(agree(&nodes).0, before);
 }

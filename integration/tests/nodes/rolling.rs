@@ -44,9 +44,11 @@ fn a_build_that_speaks_other_protocols_is_refused_and_both_sides_say_why() {
         });
     };
     for node in &nodes {
-        wait_for_log(node, "it speaks protocols 2 to 3");
+        wait_for_log(node, "it speaks protocols 2 to 3, this node speaks 1 to 1");
+        let named = format!("a peer is incompatible and is refused peer={}#", outsider.name());
+        assert_eq!(node.log().count(&named), 1, "{:#?}", node.log().lines());
     }
-    wait_for_log(&outsider, "it speaks protocols 1 to 1");
+    wait_for_log(&outsider, "it speaks protocols 1 to 1, this node speaks 2 to 3");
     std::thread::sleep(WATCHED);
     for (node, mark) in nodes.iter().zip(marks) {
         assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
@@ -54,7 +56,8 @@ fn a_build_that_speaks_other_protocols_is_refused_and_both_sides_say_why() {
     assert!(outsider.notices().iter().all(|notice| !notice.is_up()), "it is never up");
     let readyz = outsider.get("/readyz").body;
     report(&format!("of another protocol: {readyz}"));
-    assert!(readyz.contains("speaks protocols"), "an operator reads the reason there: {readyz}");
+    let why = "it speaks protocols 1 to 1, this node speaks 2 to 3";
+    assert!(readyz.contains(why), "an operator reads the reason there: {readyz}");
     drop(outsider);
     // The next build speaks both.
     nodes.push(Node::start(&plans[3].clone().variable("NODE_BUILD", "1-3")));

@@ -36,6 +36,8 @@ fn a_node_is_killed_and_started_again_where_it_was() {
     wait_until_gone(&pids[2..]);
     tool.type_line("k3");
     tool.wait_for("node-3 does not run: r3 starts it");
+    tool.type_line("k2");
+    tool.wait_for("cloister | node-2 was killed by command: signal 9 (SIGKILL)");
     tool.type_line("restart 3");
     let started = wait_for_start(&mut tool, "node-3");
     let address = row.split_whitespace().nth(2).unwrap();
@@ -43,7 +45,7 @@ fn a_node_is_killed_and_started_again_where_it_was() {
     tool.end_input();
     assert_eq!(tool.exit_code(), 0, "{}", tool.text());
     tool.wait_for("the commands have ended: stopping all nodes");
-    tool.wait_for("3 of 3 nodes stopped well");
+    tool.wait_for("2 of 3 nodes stopped well, 1 killed by command");
 }
 
 #[test]
@@ -54,9 +56,12 @@ fn a_restart_of_a_running_node_stops_it_first() {
     tool.wait_for("cloister | node-1 ended: exit status 0");
     let started = wait_for_start(&mut tool, "node-1");
     assert!(!started.contains(&format!("pid {},", pids[0])), "{started}");
+    tool.wait_for("node-1   | pid ");
     tool.type_line("q");
     assert_eq!(tool.exit_code(), 0, "{}", tool.text());
     assert_eq!(tool.count("cloister | node-1 ended: "), 2, "{}", tool.text());
+    tool.wait_for("cloister | q: stopping all nodes; Ctrl-C kills them");
+    tool.wait_for("2 of 2 nodes stopped well");
 }
 
 #[test]

@@ -192,4 +192,7 @@ fn without_any_configuration_all_is_fine() {
     let mut tool = doctor(&home, &[]);
     assert_eq!(tool.exit_code(), 0, "{}", tool.text());
     tool.wait_for("ok    seeds          none: a node of its own");
+    tool.wait_for("warn  configuration  the application has no name, from the environment: there is no cloister.toml here");
+    // The name of this tool is that of no application.
+    assert!(!tool.text().contains("cargo-cloister"), "{}", tool.text());
 }

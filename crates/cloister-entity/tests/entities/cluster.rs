@@ -8,25 +8,30 @@ use std::time::{Duration, Instant};
 use cloister::{Incarnation, NodeId, Ring, Slot, Timing};
 use cloister_entity::{Durability, EntityOptions};
 use cloister_table::service::encode;
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn};
 
 use self::node::node;
 
-/// Not a test when run as one: a node of the tests below, with its durability, its copies, its port, and all ports.
+/// Not a test when run as one: a node of the tests below, with its durability and its copies.
 #[test]
 fn a_node_of_these_tests() {
-    let Some(role) = obedient::role() else { return };
-    let numbers: Vec<u16> = role[1..].iter().map(|number| number.parse().unwrap()).collect();
-    let durability = match role[0].as_str() {
+    obedient::run(2, async |role| {
+        let (options, timing) = options(&role);
+        node(role, options, timing).await;
+    });
+}
+
+fn options(role: &Role) -> (EntityOptions, Timing) {
+    let [durability, copies] = &role.words[..] else { panic!("{role:?}") };
+    let kept = match durability.as_str() {
         "soon" => Durability::Lazy(Duration::from_millis(200)),
         "lazy" | "lazy_evicted" => Durability::Lazy(Duration::from_secs(3_600)),
         _ => Durability::Each,
     };
-    let options = EntityOptions::default().copies(numbers[0].into()).durability(durability);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let options = EntityOptions::default().copies(copies.parse().unwrap()).durability(kept);
     // A killed node is found by its port, which refuses. None is evicted since the machine is busy, but where a test wants it.
     // The claims of others outlive a node that stands still for a few seconds.
-    let (unreachable_after, lease) = match role[0].as_str() {
+    let (unreachable_after, lease) = match durability.as_str() {
         "lazy_evicted" => (3, 2),
         "soon" => (30, 10),
         _ => (30, 2),
@@ -36,13 +41,11 @@ fn a_node_of_these_tests() {
         lease: Duration::from_secs(lease),
         ..Timing::default()
     };
-    runtime.block_on(node(options, timing, numbers[1], &numbers[2..]));
+    (options, timing)
 }
 
 fn start(durability: &str, copies: usize, port: u16, ports: &[u16]) -> Node {
-    let words = [durability.to_owned(), copies.to_string(), port.to_string()];
-    let role: Vec<String> = words.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
-    Node::start("cluster::a_node_of_these_tests", &role)
+    Node::start("cluster::a_node_of_these_tests", &format!("{durability} {copies}"), port, ports)
 }
 
 /// Three nodes, up together.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
 use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityOptions, HandlerError};
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -42,43 +42,38 @@ impl Entity for Counter {
     }
 }
 
-/// Not a test when run as one: a node of the test below, with its port, and all ports.
+/// Not a test when run as one: a node of the test below.
 #[test]
 fn a_node_of_these_tests() {
-    let Some(role) = obedient::role() else { return };
-    let ports: Vec<u16> = role.iter().map(|port| port.parse().unwrap()).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(node(ports[0], &ports[1..]));
+    obedient::run(2, node);
 }
 
-async fn node(port: u16, ports: &[u16]) {
-    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let config = Config::new("longer").seeds(seeds).port(port).consensus(2);
+async fn node(role: Role) {
+    let config = Config::new("longer").seeds(role.seeds()).port(role.port).consensus(2);
     let mut arguments = ManagerArguments::new(config).unwrap();
     let options = EntityOptions::default().timeout(PATIENCE).handler_timeout(PATIENCE);
     let counters = arguments.entities::<Counter>(options).unwrap();
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     println!("up");
-    let (runtime, handle) = (tokio::runtime::Handle::current(), cloister.clone());
-    obedient::obey(move |mark, command| {
+    let handle = cloister.clone();
+    obedient::obey(move |command| {
         let (counters, cloister) = (counters.clone(), handle.clone());
-        runtime.spawn(async move {
+        async move {
             let call = async |counters: Entities<Counter>, message| {
                 counters
                     .call("key", message)
                     .await
                     .map_or_else(|error| error.to_string(), |all| all.to_string())
             };
-            let answer = match command.as_str() {
+            match command.as_str() {
                 "add" => call(counters, CounterMessage::Add).await,
                 "get" => call(counters, CounterMessage::Get).await,
                 "owns" => (counters.owner("key") == Some(cloister.node())).to_string(),
                 "claim" => cloister.claim().map_or_else(String::new, |claim| claim.epoch().to_string()),
                 "open" => OPEN.send_replace(true).to_string(),
                 other => panic!("{other}"),
-            };
-            println!("{mark} {answer}");
-        });
+            }
+        }
     });
     cloister.wait_stopped().await;
 }
@@ -96,10 +91,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn a_handler_that_outlives_the_lease_of_its_node_is_dropped_and_its_message_is_applied_once() {
     let _turn = turn();
     let ports = ports(3);
-    let start = |port: &u16| {
-        let role: Vec<String> = std::iter::once(port).chain(&ports).map(u16::to_string).collect();
-        Node::start("longer::a_node_of_these_tests", &role)
-    };
+    let start = |port: &u16| Node::start("longer::a_node_of_these_tests", "", *port, &ports);
     let mut nodes: Vec<Node> = ports.iter().map(start).collect();
     nodes.iter().for_each(|node| node.wait_for("up"));
     let owner = nodes.iter_mut().position(|node| node.ask("owns") == "true").unwrap();

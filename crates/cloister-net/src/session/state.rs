@@ -211,10 +211,7 @@ impl SessionState {
             SessionAction::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get_mut(link) {
                     rejections::count(Reason::Incompatible);
-                    // The refusal informs the peer about this node; here the peer's own `Hello` matters.
-                    let theirs =
-                        session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
-                    let why = theirs.as_ref().unwrap_or(&refusal);
+                    let why = session.why_refused(&refusal, &self.settings.hello);
                     if self.already_logged.is_new(format!("refuse {} {why}", session.label())) {
                         warn!(peer = %session.label(), peer_addr = %session.remote, reason = %why, "a peer is incompatible and is refused");
                     }
@@ -227,10 +224,11 @@ impl SessionState {
                 }
             }
             SessionAction::Refused(link, refusal) => {
-                let reject_text = format!("it refuses this node: {refusal}");
+                let why = refusal.reason(&self.settings.hello);
+                let reject_text = format!("it refuses this node: {why}");
                 if let Some(session) = self.table.get_mut(link) {
-                    if self.already_logged.is_new(format!("refused {} {refusal}", session.label())) {
-                        warn!(peer = %session.label(), peer_addr = %session.remote, reason = %refusal, "a peer refuses this node");
+                    if self.already_logged.is_new(format!("refused {} {why}", session.label())) {
+                        warn!(peer = %session.label(), peer_addr = %session.remote, reason = %why, "a peer refuses this node");
                     }
                     session.reject_text = Some(reject_text.clone());
                 }

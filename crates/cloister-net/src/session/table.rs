@@ -96,6 +96,16 @@ impl Session {
         if self.name.is_empty() { "an unauthenticated peer" } else { &self.shown }
     }
 
+    /// Why this node, which sent `mine`, refuses the peer. What the peer is sent says it the other way round.
+    pub(super) fn why_refused(&self, refusal: &Refusal, mine: &Hello) -> String {
+        let Some(hello) = &self.hello else { return refusal.reason(mine) };
+        if *refusal == Refusal::Identity {
+            let id = &hello.member.id;
+            return format!("its name is not the one it authenticated with: it calls itself {id}");
+        }
+        hello.check(mine).err().as_ref().unwrap_or(refusal).reason(mine)
+    }
+
     /// Sends a message, if a session has begun. What is sent so is short.
     pub(super) fn send(&self, message: &Message) {
         if let Some((_, frame_writer)) = self.begun.ends() {
@@ -209,6 +219,9 @@ impl Table {
         match message {
             Message::Hello(hello) if session.hello.is_none() => {
                 session.refusal = Self::validate(session, &hello, mine).err();
+                if session.refusal != Some(Refusal::Identity) {
+                    session.shown = hello.member.id.to_string();
+                }
                 session.hello = Some(hello);
                 Self::step(link, session)
             }

@@ -9,20 +9,15 @@ use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, tu
 
 use self::node::node;
 
-/// Not a test when run as one: a node of the tests below, with the copies of its table, its port, and all ports.
+/// Not a test when run as one: a node of the tests below, with the copies of its table.
 #[test]
 fn a_node_of_these_tests() {
-    let Some(role) = obedient::role() else { return };
-    let numbers: Vec<u16> = role.iter().map(|number| number.parse().unwrap()).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(node(numbers[0].into(), numbers[1], &numbers[2..]));
+    obedient::run(2, node);
 }
 
 /// A node, which prints what it has lost.
 fn start(copies: usize, port: u16, ports: &[u16]) -> Node {
-    let numbers = [copies.to_string(), port.to_string()];
-    let role: Vec<String> = numbers.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
-    Node::start("cluster::a_node_of_these_tests", &role)
+    Node::start("cluster::a_node_of_these_tests", &copies.to_string(), port, ports)
 }
 
 fn losses(node: &Node) -> Vec<String> {

@@ -4,29 +4,20 @@ use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, OnLoss, TableOptions, statistics};
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn};
 
-/// Not a test when run as one: a node of the test below, with the copies of its table, what it does on a loss, a table that only it
-/// has, its port, and all ports.
+/// Not a test when run as one: a node of the test below, with the copies of its table, what it does on a loss, and a table that only it
+/// has.
 #[test]
 fn a_node_of_these_tests() {
-    let Some(role) = obedient::role() else { return };
-    let [copies, on_loss, own, ports @ ..] = &role[..] else { panic!("{role:?}") };
-    let ports: Vec<u16> = ports.iter().map(|port| port.parse().unwrap()).collect();
-    let on_loss = if on_loss == "wait" { OnLoss::Wait } else { OnLoss::Empty };
-    let options = TableOptions::default().copies(copies.parse().unwrap()).on_loss(on_loss);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(node(options, own, ports[0], &ports[1..]));
+    obedient::run(2, node);
 }
 
-async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
-    tracing_subscriber::fmt()
-        .with_env_filter("warn,cloister=info,ractor=error")
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let mut config = Config::new("definitions").seeds(seeds).port(port).consensus(2);
+async fn node(role: Role) {
+    let [copies, on_loss, own] = &role.words[..] else { panic!("{role:?}") };
+    let on_loss = if on_loss == "wait" { OnLoss::Wait } else { OnLoss::Empty };
+    let options = TableOptions::default().copies(copies.parse().unwrap()).on_loss(on_loss);
+    let mut config = Config::new("definitions").seeds(role.seeds()).port(role.port).consensus(2);
     // A round waits so long for a table that a member does not have.
     config.timing.rehash_timeout = Duration::from_secs(3);
     let mut arguments = ManagerArguments::new(config).unwrap();
@@ -38,11 +29,11 @@ async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
         }
     });
     arguments.table::<String, u64>(own, TableOptions::default()).unwrap();
-    let (cloister, runtime) = (arguments.handle(), tokio::runtime::Handle::current());
-    obedient::obey(move |mark, command| {
+    let cloister = arguments.handle();
+    obedient::obey(move |command| {
         let (cloister, table) = (cloister.clone(), table.clone());
-        runtime.spawn(async move {
-            let answer = match command.as_str() {
+        async move {
+            match command.as_str() {
                 "missing" => {
                     let missing = cloister.readiness().await.missing;
                     missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -60,9 +51,8 @@ async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
                 "insert" => format!("{:?}", table.insert(&"apples".to_owned(), &7).await),
                 "get" => format!("{:?}", table.get(&"apples".to_owned()).await),
                 other => panic!("{other}"),
-            };
-            println!("{mark} {answer}");
-        });
+            }
+        }
     });
     // One that is refused is up never.
     let Ok(cloister) = cloister::start_with_arguments(arguments).await else { return };
@@ -71,9 +61,7 @@ async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
 }
 
 fn start(definition: &str, own: &str, port: u16, ports: &[u16]) -> Node {
-    let all = std::iter::once(&port).chain(ports).map(u16::to_string);
-    let role: Vec<String> = definition.split(' ').chain([own]).map(str::to_owned).chain(all).collect();
-    Node::start("definitions::a_node_of_these_tests", &role)
+    Node::start("definitions::a_node_of_these_tests", &format!("{definition} {own}"), port, ports)
 }
 
 /// How many lines of its log have all of these words.

@@ -5,22 +5,18 @@ use std::time::Duration;
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, TableEvent, TableOptions};
-use cloister_testkit::obedient::{self, ObedientNode as Node, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, Role, ports, turn};
 
 const KEYS: u64 = 100;
 
-/// Not a test when run as one: a node of the test below, with its port, and all ports.
+/// Not a test when run as one: a node of the test below.
 #[test]
 fn a_node_of_these_tests() {
-    let Some(role) = obedient::role() else { return };
-    let ports: Vec<u16> = role.iter().map(|port| port.parse().unwrap()).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(node(ports[0], &ports[1..]));
+    obedient::run(2, node);
 }
 
-async fn node(port: u16, ports: &[u16]) {
-    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let config = Config::new("ended").seeds(seeds).port(port).consensus(2);
+async fn node(role: Role) {
+    let config = Config::new("ended").seeds(role.seeds()).port(role.port).consensus(2);
     let mut arguments = ManagerArguments::new(config).unwrap();
     let options = TableOptions::default().timeout(Duration::from_secs(30));
     let table = arguments.table::<u64, u64>("numbers", options).unwrap();
@@ -34,11 +30,11 @@ async fn node(port: u16, ports: &[u16]) {
     });
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     println!("up");
-    let (runtime, handle) = (tokio::runtime::Handle::current(), cloister.clone());
-    obedient::obey(move |mark, command| {
+    let handle = cloister.clone();
+    obedient::obey(move |command| {
         let (table, cloister) = (table.clone(), handle.clone());
-        runtime.spawn(async move {
-            let answer = match command.as_str() {
+        async move {
+            match command.as_str() {
                 "fill" => {
                     for key in 0..KEYS {
                         table.insert(&key, &key).await.unwrap();
@@ -61,9 +57,8 @@ async fn node(port: u16, ports: &[u16]) {
                     actors.len().to_string()
                 }
                 other => panic!("{other}"),
-            };
-            println!("{mark} {answer}");
-        });
+            }
+        }
     });
     cloister.wait_stopped().await;
 }
@@ -72,10 +67,7 @@ async fn node(port: u16, ports: &[u16]) {
 fn a_node_whose_table_ends_begins_anew_and_gets_its_entries_from_the_others() {
     let _turn = turn();
     let ports = ports(3);
-    let start = |port: &u16| {
-        let role: Vec<String> = std::iter::once(port).chain(&ports).map(u16::to_string).collect();
-        Node::start("ended::a_node_of_these_tests", &role)
-    };
+    let start = |port: &u16| Node::start("ended::a_node_of_these_tests", "", *port, &ports);
     let mut nodes: Vec<Node> = ports.iter().map(start).collect();
     nodes.iter().for_each(|node| node.wait_for("up"));
     assert_eq!(nodes[0].ask("fill"), "done");

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use cloister::{Config, ManagerArguments, Timing};
+use cloister::{Cloister, Config, ManagerArguments, Timing};
 use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityError, EntityOptions, HandlerError};
-use cloister_testkit::obedient;
+use cloister_testkit::obedient::{self, Role};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -93,32 +93,21 @@ impl Entity for Counter {
     }
 }
 
-pub(super) async fn node(options: EntityOptions, timing: Timing, port: u16, ports: &[u16]) {
-    tracing_subscriber::fmt()
-        .with_env_filter("warn,cloister=info,ractor=error")
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let config = Config::new("entities").seeds(seeds).port(port).consensus(2).timing(timing);
+pub(super) async fn node(role: Role, options: EntityOptions, timing: Timing) {
+    let config = Config::new("entities").seeds(role.seeds()).port(role.port).consensus(2).timing(timing);
     let mut arguments = ManagerArguments::new(config).unwrap();
     let counters = arguments.entities::<Counter>(options).unwrap();
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     println!("up");
-    let (runtime, leaving) = (tokio::runtime::Handle::current(), cloister.clone());
-    obedient::obey(move |mark, command| {
+    let leaving = cloister.clone();
+    obedient::obey(move |command| {
         let (counters, leaving) = (counters.clone(), leaving.clone());
-        runtime.spawn(async move {
-            if command == "leave" {
-                return leaving.leave().await;
-            }
-            println!("{mark} {}", obey(&counters, &command).await);
-        });
+        async move { obey(&leaving, &counters, &command).await }
     });
     cloister.wait_stopped().await;
 }
 
-async fn obey(counters: &Entities<Counter>, command: &str) -> String {
+async fn obey(cloister: &Cloister, counters: &Entities<Counter>, command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
     let key = words.get(1).copied().unwrap_or_default();
     let number = || words[2].parse::<u64>().unwrap();
@@ -181,6 +170,10 @@ async fn obey(counters: &Entities<Counter>, command: &str) -> String {
                 counters.cast(key, CounterMessage::Add(1)).await.unwrap();
             }
             "done".to_owned()
+        }
+        "leave" => {
+            cloister.leave().await;
+            "left".to_owned()
         }
         other => panic!("no such command: {other}"),
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cloister::{Cloister, Config, ManagerArguments};
 use cloister_table::{DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, WatchEvent};
-use cloister_testkit::obedient;
+use cloister_testkit::obedient::{self, Role};
 use tokio::task::JoinSet;
 
 /// How many tasks read at a time.
@@ -12,16 +12,10 @@ const READERS: u64 = 16;
 
 type Numbers = Table<String, u64>;
 
-pub(super) async fn node(copies: usize, port: u16, ports: &[u16]) {
-    tracing_subscriber::fmt()
-        .with_env_filter("warn,cloister=info,ractor=error")
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let config = Config::new("tables").seeds(seeds).port(port).consensus(2);
+pub(super) async fn node(role: Role) {
+    let config = Config::new("tables").seeds(role.seeds()).port(role.port).consensus(2);
     let mut arguments = ManagerArguments::new(config).unwrap();
-    let options = TableOptions::default().copies(copies).max_value_bytes(1_000);
+    let options = TableOptions::default().copies(role.words[0].parse().unwrap()).max_value_bytes(1_000);
     let add = |count: Option<u64>, by: u64| (Some(count.unwrap_or(0) + by), count);
     let table = arguments.table::<String, u64>("numbers", options.clone().function("add", add)).unwrap();
     // One whose slots wait for a copy if all of them are gone.
@@ -50,22 +44,23 @@ pub(super) async fn node(copies: usize, port: u16, ports: &[u16]) {
     });
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     println!("up");
-    let (runtime, leaving) = (tokio::runtime::Handle::current(), cloister.clone());
-    obedient::obey(move |mark, command| {
-        let (table, kept, texts, leaving) = (table.clone(), kept.clone(), texts.clone(), leaving.clone());
-        runtime.spawn(async move {
+    let handle = cloister.clone();
+    obedient::obey(move |command| {
+        let (table, kept, texts, cloister) = (table.clone(), kept.clone(), texts.clone(), handle.clone());
+        async move {
             if command == "leave" {
-                return leaving.leave().await;
+                cloister.leave().await;
+                return "left".to_owned();
             }
             if let Some(number) = command.strip_prefix("lost ") {
-                return println!("{mark} {}", is_told_first(&leaving, &table, number.parse().unwrap()).await);
+                return is_told_first(&cloister, &table, number.parse().unwrap()).await.to_string();
             }
             let (table, command) = match command.strip_prefix("kept ") {
                 Some(command) => (&kept, command),
                 None => (&table, command.as_str()),
             };
-            println!("{mark} {}", obey(table, &texts, command).await);
-        });
+            obey(table, &texts, command).await
+        }
     });
     cloister.wait_stopped().await;
     // It ends with the node.

@@ -128,7 +128,7 @@ impl Filling<'_> {
         let Context { root, workspace, package: place, .. } = self.context;
         let dockerfile = if place == "." { "Dockerfile".to_owned() } else { format!("{place}/Dockerfile") };
         let workdir = self.in_image(workspace);
-        let docker_build = format!("docker build -f Dockerfile -t {} {root}", self.name);
+        let docker_build = self.docker_build();
         let timing = &self.config.timing;
         let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
         let delay = self.config.drain_delay;
@@ -240,6 +240,10 @@ impl Filling<'_> {
     }
 
     /// What to do next.
+    fn docker_build(&self) -> String {
+        format!("docker build -f Dockerfile -t {} {}", self.name, self.context.root)
+    }
+
     fn next(&self, options: &Options) -> String {
         let Self { name, program, context, .. } = self;
         let mut steps = Vec::new();
@@ -272,9 +276,9 @@ impl Filling<'_> {
         );
         steps.push(format!("docker compose up --build --scale {name}=3"));
         if options.kubernetes {
+            steps.push(format!("{:<47}  # the image; push it to your registry", self.docker_build()));
             steps.push(
-                "kubectl apply -f kubernetes.yaml                 # with the name of your image in it"
-                    .to_owned(),
+                "kubectl apply -f kubernetes.yaml                 # with the name of that image in it".to_owned(),
             );
         }
         steps.push(

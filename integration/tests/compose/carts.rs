@@ -32,14 +32,7 @@ fn no_item_is_lost_while_containers_are_killed() {
     if !required("docker", "no_item_is_lost_while_containers_are_killed") {
         return;
     }
-    let project = Project::new("kept", &["carts.yaml"]);
-    scale(&project, 3);
-    agreed(&project.nodes(), 3);
-    let proxy = SocketAddr::new(project.address_of("proxy"), 8000);
-    eventually_within("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
-        Ok(200) => Ok(()),
-        answer => Err(answer),
-    });
+    let (project, proxy) = behind_a_proxy("kept");
 
     // The item 0 is that of the proxy's first answer.
     let clients = Clients { next: AtomicU64::new(1), ..Clients::default() };
@@ -80,14 +73,7 @@ fn no_request_behind_a_proxy_fails_while_the_service_is_scaled_and_restarted() {
     if !required("docker", "no_request_behind_a_proxy_fails_while_the_service_is_scaled_and_restarted") {
         return;
     }
-    let project = Project::new("carts", &["carts.yaml"]);
-    scale(&project, 3);
-    agreed(&project.nodes(), 3);
-    let proxy = SocketAddr::new(project.address_of("proxy"), 8000);
-    eventually_within("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
-        Ok(200) => Ok(()),
-        answer => Err(answer),
-    });
+    let (project, proxy) = behind_a_proxy("carts");
 
     let clients = Clients::default();
     thread::scope(|scope| {
@@ -118,6 +104,19 @@ fn no_request_behind_a_proxy_fails_while_the_service_is_scaled_and_restarted() {
     let good = answers.get("200").copied().unwrap_or_default();
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert!(good > 1_000, "{answers:?}");
+}
+
+/// Three containers of the service, which the proxy at this address has found.
+fn behind_a_proxy(name: &str) -> (Project, SocketAddr) {
+    let project = Project::new(name, &["carts.yaml"]);
+    scale(&project, 3);
+    agreed(&project.nodes(), 3);
+    let proxy = SocketAddr::new(project.address_of("proxy"), 8000);
+    eventually_within("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
+        Ok(200) => Ok(()),
+        answer => Err(answer),
+    });
+    (project, proxy)
 }
 
 /// What clients have sent, and what came of it.

@@ -73,6 +73,7 @@ fn the_name_and_the_program_are_filled_in_everywhere() {
     assert!(said.contains("let the program depend on `cloister`"), "{said}");
     assert!(said.contains(&format!("Next:\n  cd {}\n", home.path().display())), "{said}");
     assert!(said.contains("  docker compose up --build --scale shop=3\n"), "{said}");
+    assert!(said.contains("  docker build -f Dockerfile -t shop . "), "an image for kubernetes.yaml: {said}");
     let read = |file| fs::read_to_string(home.path().join(file)).unwrap();
     assert_eq!(read("cloister.toml").parse::<toml::Table>().unwrap()["name"].as_str(), Some("shop"));
     assert!(read("compose.yaml").contains("CLOISTER__SEEDS: shop\n"));

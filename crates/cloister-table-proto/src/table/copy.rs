@@ -8,6 +8,7 @@ use super::{Action, Table};
 use crate::label::{Seen, Stamp};
 use crate::message::{Message, Relabel};
 use crate::operation::Operation;
+use crate::rule::Rule;
 
 impl Table {
     pub(super) fn relabel(&mut self, from: Peer, epoch: Epoch, slots: Vec<Relabel>) {
@@ -46,6 +47,18 @@ impl Table {
         }
         let slots = slots.into_iter().map(|(slot, _)| slot).collect();
         self.send(from, Message::Informed { epoch, slots });
+    }
+
+    /// This node has heard that the view of `predecessor`, which was installed, comes before the present one.
+    pub(super) fn hear_of_view_before(&mut self, epoch: Epoch, predecessor: Epoch) {
+        if epoch != self.epoch() || predecessor <= self.follows || predecessor >= epoch {
+            return;
+        }
+        self.follows = predecessor;
+        self.memory.follows(epoch, predecessor);
+        if self.enabled(Rule::HeardOf) {
+            self.actions.push_back(Action::Follows { epoch, predecessor });
+        }
     }
 
     pub(super) fn replicate(&mut self, from: Peer, epoch: Epoch, slot: Slot, operation: &Operation) {

@@ -8,8 +8,6 @@ use cloister_proto::{Epoch, Slot};
 use super::nodes::Peer;
 use super::slots::{SlotArray, SlotList};
 use super::view::View;
-use super::{Action, Table};
-use crate::rule::Rule;
 
 /// Since which view this node remembers all operations of each slot: it has owned the slot in every view since, and nothing was lost.
 ///
@@ -70,19 +68,5 @@ impl Memory {
         let views = usize::from(self.views.get(slot));
         let first = self.epochs.len().checked_sub(views).and_then(|at| self.epochs.get(at));
         first.is_some_and(|first| *first <= epoch)
-    }
-}
-
-impl Table {
-    /// This node has heard that the view of `predecessor`, which was installed, comes before the present one.
-    pub(super) fn hear_of_view_before(&mut self, epoch: Epoch, predecessor: Epoch) {
-        if epoch != self.epoch() || predecessor <= self.follows || predecessor >= epoch {
-            return;
-        }
-        self.follows = predecessor;
-        self.memory.follows(epoch, predecessor);
-        if self.enabled(Rule::HeardOf) {
-            self.actions.push_back(Action::Follows { epoch, predecessor });
-        }
     }
 }

@@ -33,6 +33,7 @@ macro_rules! chapters {
          [tls]: crate::guide::security#tls\n\
          [operations]: crate::guide::operations\n\
          [admin]: crate::guide::operations#the-admin-server\n\
+         [live-page]: crate::guide::operations#the-live-page\n\
          [troubleshooting]: crate::guide::troubleshooting\n\
          [warnings]: crate::guide::troubleshooting#warnings-before-it-hurts\n\
          [migrating]: crate::guide::migrating\n\

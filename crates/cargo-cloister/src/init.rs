@@ -278,7 +278,8 @@ impl Filling<'_> {
         if options.kubernetes {
             steps.push(format!("{:<47}  # the image; push it to your registry", self.docker_build()));
             steps.push(
-                "kubectl apply -f kubernetes.yaml                 # with the name of that image in it".to_owned(),
+                "kubectl apply -f kubernetes.yaml                 # with the name of that image in it"
+                    .to_owned(),
             );
         }
         steps.push(

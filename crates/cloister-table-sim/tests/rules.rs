@@ -21,7 +21,7 @@ const CAUGHT: [(Rule, Family, u64); 12] = [
     (Rule::DropBeforeLess, Family::Aimed, 108),
     (Rule::Once, Family::Storm, 4),
     (Rule::Settled, Family::Storm, 14),
-    (Rule::Remembered, Family::Aimed, 8406),
+    (Rule::Remembered, Family::Aimed, 13_142),
     (Rule::HeardOf, Family::Aimed, 23_005),
 ];
 

@@ -12,6 +12,7 @@ mod replicas;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -356,31 +357,40 @@ fn max_slots(members: usize) -> usize {
 /// releases its weakest bid. The outcome is the unique stable matching, in whatever order slots ask (deferred acceptance: Gale
 /// and Shapley, 1962).
 fn assign_slots(members: &[NodeId]) -> Arc<[u16]> {
-    let mut matcher = Matcher::of(members);
-    let mut owners: Vec<u16> = Vec::with_capacity(SLOTS);
-    let mut held = vec![Vec::new(); members.len()];
-    for bid in matcher.first_choices() {
-        owners.push(bid.member);
-        held[usize::from(bid.member)].push(Reverse(bid));
+    if members.is_empty() {
+        return Arc::default();
     }
     let bound = max_slots(members.len());
-    let mut held: Vec<BinaryHeap<Reverse<Bid>>> = held.into_iter().map(BinaryHeap::from).collect();
+    // First what is kept: what only the computation needs is freed behind it, and leaves no hole in the memory of a node that does little else.
+    let mut owners: Arc<[u16]> = iter::repeat_n(0, SLOTS).collect();
+    let owner_of = Arc::make_mut(&mut owners);
+    let mut matcher = Matcher::of(members);
+    let mut held = vec![Vec::with_capacity(bound + bound / 8); members.len()];
+    matcher.first_choices(|bid| {
+        owner_of[usize::from(bid.slot.0)] = bid.member;
+        held[usize::from(bid.member)].push(Reverse((bid.rank, bid.slot)));
+    });
+    let mut held: Vec<BinaryHeap<Reverse<(u16, Slot)>>> = held.into_iter().map(BinaryHeap::from).collect();
     let mut refused = Vec::new();
-    for heap in &mut held {
+    let refuse_weakest = |heap: &mut BinaryHeap<_>, member, refused: &mut Vec<Bid>| {
+        let weakest = heap.pop();
+        refused.extend(weakest.map(|Reverse((rank, slot))| Bid { rank, slot, member }));
+    };
+    for (heap, member) in held.iter_mut().zip(0_u16..) {
         while heap.len() > bound {
-            refused.extend(heap.pop());
+            refuse_weakest(heap, member, &mut refused);
         }
     }
-    while let Some(Reverse(lost)) = refused.pop() {
-        let Some(bid) = matcher.next(lost) else { continue };
-        owners[usize::from(bid.slot.0)] = bid.member;
-        let heap = &mut held[usize::from(bid.member)];
-        heap.push(Reverse(bid));
+    while let Some(lost) = refused.pop() {
+        let Some(Bid { rank, slot, member }) = matcher.next(lost) else { continue };
+        owner_of[usize::from(slot.0)] = member;
+        let heap = &mut held[usize::from(member)];
+        heap.push(Reverse((rank, slot)));
         if heap.len() > bound {
-            refused.extend(heap.pop());
+            refuse_weakest(heap, member, &mut refused);
         }
     }
-    owners.into()
+    owners
 }
 
 /// A bid of a member on a slot. Of the bids of one member the stronger is the greater: no two have the same rank.
@@ -403,14 +413,13 @@ impl Matcher {
         Self { preferences: Preferences::of(members), ranks: vec![0; members.len()] }
     }
 
-    /// The strongest bid on each slot, in order; none without members.
+    /// Hands out the strongest bid on each slot, in order; none without members.
     ///
     /// Member by member over a block of slots, so that the compiler vectorises it over eight slots. The few slots that two members
     /// rank alike are compared one by one.
-    fn first_choices(&mut self) -> Vec<Bid> {
-        let mut first_bids = Vec::with_capacity(SLOTS);
+    fn first_choices(&mut self, mut take: impl FnMut(Bid)) {
         if self.ranks.is_empty() {
-            return first_bids;
+            return;
         }
         for first in (0..SLOTS as u16).step_by(SLOT_BLOCK) {
             let slots: [u16; SLOT_BLOCK] = std::array::from_fn(|at| first + at as u16);
@@ -431,10 +440,9 @@ impl Matcher {
             for ((slot, rank), (member, tied)) in (first..).zip(best).zip(owners.into_iter().zip(tied)) {
                 let (slot, rank) = (Slot(slot), rank as u16);
                 let alone = Bid { rank, slot, member };
-                first_bids.push(if tied == 0 { alone } else { self.first_of_tied(alone) });
+                take(if tied == 0 { alone } else { self.first_of_tied(alone) });
             }
         }
-        first_bids
     }
 
     /// The strongest of the bids that have the same rank as this one.

@@ -30,7 +30,8 @@ fn members_asked_side_by_side_bid_what_each_bids_by_itself() {
         };
         let members: Vec<NodeId> = (0..n).map(member).collect();
         let mut matcher = Matcher::of(&members);
-        let first_bids = matcher.first_choices();
+        let mut first_bids = Vec::new();
+        matcher.first_choices(|bid| first_bids.push(bid));
         assert_eq!(first_bids.len(), SLOTS);
         for (slot, first) in Slot::all().zip(first_bids) {
             let plainly = plainly(&matcher.preferences.preferences, slot);

@@ -24,8 +24,11 @@ fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_res
     let call = format!("multicall {}", LIMIT.as_millis());
     nodes[0].send_command(&call);
     // It dies while it is being asked: before, it would be no member any more.
-    std::thread::sleep(Duration::from_millis(300));
     let mut dead = nodes.remove(4);
+    eventually("the one that will die is asked", || match dead.ask("asked") {
+        count if count == 1 => Ok(()),
+        count => Err(count),
+    });
     dead.kill();
     let result = nodes[0].replied(&call).value;
     report(&format!("a call to five, limit {LIMIT:?}: {result}"));

@@ -21,6 +21,7 @@
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
 //! | `blocks MS` | how long one thread of its runtime was blocked, that of this command |
 //! | `tasks` | how many tasks the runtimes of this program and of its node have |
+//! | `asked` | how often the worker of this node was asked to work |
 //! | `taken` | how many messages and bytes the worker of this node has taken |
 //! | `watch` | nothing; from now on the node asks itself without a pause that matters what it claims, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
@@ -164,6 +165,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             let own = cloister::runtime::handle().expect("it runs").metrics().num_alive_tasks();
             (Handle::current().metrics().num_alive_tasks() + own).into()
         }
+        ["asked"] => worker::asked().into(),
         ["taken"] => {
             let (messages, bytes) = worker::taken();
             json!({ "messages": messages, "bytes": bytes })

@@ -1,5 +1,6 @@
 //! An actor that others call, which behaves as each message demands.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cloister::Cloister;
@@ -31,6 +32,14 @@ pub(crate) enum WorkerMessage {
 
 /// How many messages it has taken, and how many bytes.
 static TAKEN: Mutex<(u64, u64)> = Mutex::new((0, 0));
+
+/// How often it was asked to work.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+/// How often the worker of this node was asked to work, whether it has answered or not.
+pub(crate) fn asked() -> u64 {
+    ASKED.load(Ordering::SeqCst)
+}
 
 /// How many messages the worker of this node has taken, and how many bytes.
 pub(crate) fn taken() -> (u64, u64) {
@@ -66,11 +75,14 @@ impl Actor for Worker {
         role: &mut String,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            WorkerMessage::Work(reply) => match role.as_str() {
-                "slow" => std::future::pending().await,
-                "panics" => panic!("as it was asked to"),
-                role => reply.send(role.to_owned())?,
-            },
+            WorkerMessage::Work(reply) => {
+                ASKED.fetch_add(1, Ordering::SeqCst);
+                match role.as_str() {
+                    "slow" => std::future::pending().await,
+                    "panics" => panic!("as it was asked to"),
+                    role => reply.send(role.to_owned())?,
+                }
+            }
             WorkerMessage::Take(bytes) => {
                 let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
                 taken.0 += 1;

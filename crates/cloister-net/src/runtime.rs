@@ -11,6 +11,7 @@
 //! runtime must not be dropped inside of another one. While no node runs, its threads sleep.
 
 mod application;
+pub(crate) mod beat;
 mod log_forwarder;
 mod watchdog;
 

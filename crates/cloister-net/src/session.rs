@@ -46,10 +46,14 @@ use crate::links::settings::LinkSettings;
 use crate::links::shared::{PublishedLinks, lock};
 use crate::log_limiter::LogLimiter;
 use crate::messages::{DialerMessage, SessionMessage};
+use crate::runtime::beat;
 use crate::standby;
 
-/// How often the sessions are compared with ractor's list.
+/// How often the sessions are compared with ractor's list: with the first message of a peer after this time.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often they are if no peer sends anything.
+const RECONCILE_IN_SILENCE: Duration = Duration::from_secs(3);
 
 /// How long a peer that is to go is given to read why.
 const CLOSE_LINGER: Duration = Duration::from_millis(250);
@@ -144,7 +148,7 @@ impl Actor for SessionActor {
                 "it never does".to_owned()
             }));
         }
-        myself.send_interval(RECONCILE_INTERVAL, || SessionMessage::Reconcile);
+        tasks.push(supervise("comparison of the sessions", &myself, compare(myself.clone(), clock)));
         Ok(SessionState {
             credentials: Arc::new(credentials),
             tie_break: Arc::new(tie_break),
@@ -194,7 +198,8 @@ impl Actor for SessionActor {
             SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Oversized { link, len } => state.on_oversized(link, len),
             SessionMessage::MessageReceived { link, message } => {
-                state.message_received(&myself, link, message)
+                state.message_received(&myself, link, message);
+                beat::note_received();
             }
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It got the order to end, and must have read it before its link is gone, or it would come again.
@@ -260,6 +265,21 @@ impl SupervisedTask {
     fn end(self) -> JoinHandle<()> {
         self.work.abort();
         self.watcher
+    }
+}
+
+/// Has the sessions compared with ractor's list again and again.
+async fn compare(sessions: ActorRef<SessionMessage>, clock: Clock) -> String {
+    loop {
+        let compared = clock.now();
+        beat::wait(|| match clock.now().since(compared) {
+            since if since >= RECONCILE_INTERVAL => Duration::ZERO,
+            since => RECONCILE_IN_SILENCE.saturating_sub(since),
+        })
+        .await;
+        if sessions.cast(SessionMessage::Reconcile).is_err() {
+            return "the sessions have ended".to_owned();
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use cloister_proto::{LinkId, Time, Timing};
 use ractor::ActorRef;
-use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::connection::reader::{Drained, FrameReader};
@@ -20,6 +19,7 @@ use crate::connection::writer::FrameWriter;
 use crate::links::open_links::OpenLink;
 use crate::links::shared::PublishedLinks;
 use crate::messages::SessionMessage;
+use crate::runtime::beat;
 
 /// How often a link is read whose session does not read.
 const EVERY: Duration = Duration::from_millis(100);
@@ -51,8 +51,13 @@ pub(crate) async fn run(
         if more {
             tokio::task::yield_now().await;
         } else {
-            let last_received = links.values().map(|ends| ends.socket.last_received()).min();
-            sleep(standby.pause(last_received, clock.now())).await;
+            drop(links);
+            let looked = clock.now();
+            beat::wait(|| {
+                let last_received = shared.open.map(|_, open| open.socket.last_received()).into_iter().min();
+                standby.left(looked, last_received, clock.now())
+            })
+            .await;
         }
     }
 }
@@ -100,13 +105,13 @@ impl Standby {
         drained
     }
 
-    /// How long to wait, if the link that has been quiet for longest received something at `last_received`.
-    fn pause(&self, last_received: Option<Time>, now: Time) -> Duration {
+    /// How long to wait for the next look after that of `looked`, if the link that has been quiet for longest received something at
+    /// `last_received`.
+    fn left(&self, looked: Time, last_received: Option<Time>, now: Time) -> Duration {
+        let least = EVERY.saturating_sub(now.since(looked));
         if !self.unread.is_empty() {
-            return EVERY;
+            return least;
         }
-        last_received
-            .map_or(self.quiet, |last_received| self.quiet.saturating_sub(now.since(last_received)))
-            .max(EVERY)
+        self.quiet.saturating_sub(now.since(last_received.unwrap_or(looked))).max(least)
     }
 }

@@ -7,18 +7,16 @@ use std::time::{Duration, Instant};
 use cloister_proto::Time;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::log_forwarder;
+use super::{beat, log_forwarder};
 use crate::clock::Clock;
 use crate::telemetry::TARGET;
 
 /// How often the application's runtime is asked, unless a session has read from a peer on it within this time: that is an answer, too.
-const EVERY: Duration = Duration::from_millis(500);
-
-/// A shorter time is not slept.
-const LEAST: Duration = Duration::from_millis(1);
+/// Peers send a heartbeat every 500 ms if nothing else is configured, and it may be late by a little.
+const EVERY: Duration = Duration::from_millis(625);
 
 /// How long an answer may take. A runtime whose tasks never block answers within microseconds.
 const LATE: Duration = Duration::from_millis(500);
@@ -58,9 +56,9 @@ impl Stall {
         self.ran.store(at.as_nanos(), Ordering::Relaxed);
     }
 
-    /// In how long the runtime is to be asked.
-    fn until_asked(&self, now: Time) -> Duration {
-        EVERY.saturating_sub(now.since(Time::from_nanos(self.ran.load(Ordering::Relaxed))))
+    /// When a task of that runtime ran, as far as is known without asking.
+    fn ran(&self) -> Time {
+        Time::from_nanos(self.ran.load(Ordering::Relaxed))
     }
 
     fn begin(&self, since: Time) {
@@ -107,11 +105,13 @@ impl Drop for Watchdog {
 async fn watch(application: Handle, stall: Arc<Stall>) {
     let mut said: Option<Instant> = None;
     loop {
-        sleep(EVERY).await;
-        // Until its subscriber is known it is asked each time: a task on it finds the subscriber.
-        while log_forwarder::has_adopted() && stall.until_asked(Clock.now()) >= LEAST {
-            sleep(stall.until_asked(Clock.now())).await;
-        }
+        let answered = Clock.now();
+        beat::wait(|| {
+            // Until its subscriber is known it is asked each time: a task on it finds the subscriber.
+            let ran = if log_forwarder::has_adopted() { stall.ran().max(answered) } else { answered };
+            EVERY.saturating_sub(Clock.now().since(ran))
+        })
+        .await;
         let mut answer = application.spawn(async { log_forwarder::adopt() });
         let (mut since, mut is_late, mut is_logged) = (Clock.now(), false, false);
         loop {
@@ -146,6 +146,8 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
 
     #[test]

@@ -46,12 +46,15 @@ pub(super) async fn start(
     let server = NodeServer::new(0, cookie, name, host, None, Some(NodeConnectionMode::Isolated))
         .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
         .with_max_inbound_frame_size(settings.max_frame);
-    let supervisor = sessions.get_cell();
-    let spawned = settings.application.spawn(Actor::spawn_linked(None, Quiet(server), (), supervisor));
-    let (server, _) = spawned.await??;
-    watch(&server, sessions).await?;
-    close_listener(&server).await?;
-    Ok(server)
+    let sessions = sessions.clone();
+    // In one task, since each step that waits for an answer would wake both runtimes.
+    let started = settings.application.spawn(async move {
+        let (server, _) = Actor::spawn_linked(None, Quiet(server), (), sessions.get_cell()).await?;
+        watch(&server, &sessions).await?;
+        close_listener(&server).await?;
+        Ok(server)
+    });
+    started.await?
 }
 
 /// ractor's node server, which logs nothing: it warns of each session that ends, and this layer knows better why.

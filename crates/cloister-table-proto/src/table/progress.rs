@@ -46,12 +46,17 @@ impl Progress {
         Self { is_asked: true, ..Self::new() }
     }
 
-    /// Something has come. Patience that a lost message has cost comes back where answers to the first request come within a tick. Where
-    /// they take longer, the link is slow.
-    pub(super) fn moves(&mut self) {
-        if self.idle == 0 && self.in_vain == 0 {
+    /// What was asked for has come. Patience that a lost message has cost comes back where an answer comes within a tick of the last request.
+    /// Where answers take longer, the link is slow.
+    pub(super) fn answered(&mut self) {
+        if self.idle == 0 {
             self.patience = (self.patience / 2).max(1);
         }
+        self.moves();
+    }
+
+    /// Something has come.
+    pub(super) fn moves(&mut self) {
         (self.moves, self.idle, self.in_vain) = (true, 0, 0);
     }
 
@@ -85,23 +90,31 @@ mod tests {
         let mut progress = Progress::asked();
         assert_eq!([(); 6].map(|()| ticks_until_due(&mut progress)), [1, 2, 4, 8, 16, 16]);
         assert_eq!(progress.in_vain, 6);
-        // What comes now may be the answer to any of the requests.
-        progress.moves();
-        assert_eq!((progress.patience, progress.in_vain), (16, 0));
+        // What comes now may be the answer to any of the requests. If it was an earlier one, patience grows again.
         for patience in [8, 4, 2, 1, 1] {
-            progress.moves();
-            assert_eq!(progress.patience, patience);
+            progress.answered();
+            assert_eq!((progress.patience, progress.in_vain), (patience, 0));
         }
+    }
+
+    #[test]
+    fn patience_does_not_come_back_with_what_was_asked_for_twice() {
+        let mut progress = Progress::asked();
+        assert_eq!([(); 3].map(|()| ticks_until_due(&mut progress)), [1, 2, 4]);
+        progress.moves();
+        progress.moves();
+        assert_eq!((progress.patience, progress.in_vain), (8, 0));
     }
 
     #[test]
     fn patience_stays_where_answers_are_slow() {
         let mut progress = Progress::asked();
         assert_eq!([(); 3].map(|()| ticks_until_due(&mut progress)), [1, 2, 4]);
+        progress.moves();
         for _ in 0..5 {
-            progress.moves();
             assert!(!progress.is_due() && !progress.is_due() && !progress.is_due());
+            progress.answered();
+            assert_eq!(progress.patience, 8);
         }
-        assert_eq!(progress.patience, 8);
     }
 }

@@ -238,11 +238,12 @@ impl Table {
         if pull.from != from || pull.epoch != epoch || pull.attempt != attempt {
             return;
         }
-        pull.progress.moves();
         if pull.cursor.as_ref() != cursor {
             // It was asked for twice.
+            pull.progress.moves();
             return;
         }
+        pull.progress.answered();
         let continues = match &pull.aim {
             // Its source may have learned meanwhile that the view is installed.
             Aim::Own { reported, label: wanted, .. } => {

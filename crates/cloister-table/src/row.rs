@@ -119,6 +119,26 @@ mod tests {
         assert_eq!((value(&[]), expires_at(&[])), (&[] as &[u8], None));
     }
 
+    /// Copies keep rows while builds change: a build reads what the one before has written.
+    #[test]
+    fn rows_have_the_bytes_they_always_had() {
+        let changed = "The bytes of a row have changed. Is it not meant? Restore them. Is it meant? Give the new form a first byte of its own, \
+                       read both, and let no build write it before the one that reads it is everywhere.";
+        let plain: Bytes = encode("value").unwrap().into();
+        let expiring = until(&plain, Some(0x0102_0304_0506_0708));
+        assert_eq!(plain.escape_ascii().to_string(), r"\x00\xa5value", "{changed}");
+        assert_eq!(
+            expiring.escape_ascii().to_string(),
+            r"\x01\x01\x02\x03\x04\x05\x06\x07\x08\xa5value",
+            "{changed}"
+        );
+        for (golden, expires) in
+            [(b"\x00\xa5value".as_slice(), None), (b"\x01\0\0\0\0\0\0\x03\xe8\xa5value", Some(1_000))]
+        {
+            assert_eq!((value(golden), expires_at(golden)), (b"\xa5value".as_slice(), expires), "{changed}");
+        }
+    }
+
     #[test]
     fn keys_that_are_written_again_and_again_are_kept_a_few_times() {
         let key = |n: u64| Bytes::from(n.to_be_bytes());

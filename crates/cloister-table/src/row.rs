@@ -42,13 +42,18 @@ pub(crate) fn until(row: &Bytes, expires: Option<u64>) -> Bytes {
     }
 }
 
-/// The encoded value of a row.
+/// The encoded value of a row. It is empty, which no encoded value is, where the row was cut or has the form of a later release.
 pub(crate) fn value(row: &[u8]) -> &[u8] {
     match row.split_first() {
+        Some((&PLAIN, value)) => value,
         Some((&EXPIRING, rest)) => rest.get(8..).unwrap_or_default(),
-        Some((_, value)) => value,
-        None => &[],
+        _ => &[],
     }
+}
+
+/// Whether two rows have the same value.
+pub(crate) fn is_same_value(one: &[u8], other: &[u8]) -> bool {
+    one == other || (!value(one).is_empty() && value(one) == value(other))
 }
 
 /// When a row expires.
@@ -114,6 +119,10 @@ mod tests {
         assert_eq!((is_live(&expiring, 999), is_live(&expiring, 1_000)), (true, false));
         assert!(is_live(&plain, u64::MAX));
         assert_eq!(until(&expiring, None), plain);
+        // The form of a later release is no value of this one: its bytes might be read as another value.
+        assert_eq!((value(b"\x02\x07\x08"), expires_at(b"\x02\x07\x08")), (&[] as &[u8], None));
+        assert!(is_same_value(&plain, &expiring) && is_same_value(b"\x02\x07", b"\x02\x07"));
+        assert!(!is_same_value(b"\x02\x07", b"\x02\x08"), "two values that cannot be read may differ");
         // What was cut is no panic.
         assert_eq!((value(&expiring[..4]), expires_at(&expiring[..4])), (&[] as &[u8], None));
         assert_eq!((value(&[]), expires_at(&[])), (&[] as &[u8], None));

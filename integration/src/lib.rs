@@ -25,6 +25,7 @@ mod bridge;
 mod browser;
 mod budget;
 mod cluster;
+mod content;
 mod example;
 pub mod http;
 pub mod laws;
@@ -50,6 +51,7 @@ pub use budget::{Budget, eventually, eventually_within, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };
+pub use content::{Content, ROW_BYTES, row_value};
 pub use example::example;
 pub use http::{Response, get, send};
 pub use line::{Changed, Claimed, Line, Notice, Replied};

@@ -46,8 +46,9 @@ pub use browser::{Browser, Pending};
 pub use cloister_testkit::loopback::Block;
 pub use cloister_testkit::output::{Output, WAIT_TIMEOUT};
 pub use cloister_testkit::relay::Relay;
+pub use cloister_testkit::wait::{eventually, eventually_within};
 
-pub use budget::{Budget, eventually, eventually_within, median, report};
+pub use budget::{Budget, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };

@@ -1,10 +1,7 @@
 //! Time budgets, and reports of what was measured.
 
-use std::fmt::Debug;
 use std::io::Write;
-use std::time::{Duration, Instant};
-
-use cloister_testkit::output::WAIT_TIMEOUT;
+use std::time::Duration;
 
 /// The time that something may take on an idle machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,27 +58,4 @@ pub fn report(line: &str) {
 pub fn median(mut durations: Vec<Duration>) -> Duration {
     durations.sort_unstable();
     durations.get(durations.len() / 2).copied().expect("something was measured")
-}
-
-/// Retries `attempt` until it succeeds. Panics with its last error after [`WAIT_TIMEOUT`].
-#[track_caller]
-pub fn eventually<T, E: Debug>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
-    eventually_within(what, WAIT_TIMEOUT, attempt)
-}
-
-/// Retries `attempt` until it succeeds. Panics with its last error after `limit`.
-#[track_caller]
-pub fn eventually_within<T, E: Debug>(
-    what: &str,
-    limit: Duration,
-    mut attempt: impl FnMut() -> Result<T, E>,
-) -> T {
-    let deadline = Instant::now() + limit;
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(last) if Instant::now() >= deadline => panic!("not in {limit:?}: {what}; last: {last:?}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
 }

@@ -25,6 +25,7 @@ mod bridge;
 mod browser;
 mod budget;
 mod cluster;
+mod content;
 mod example;
 pub mod http;
 pub mod laws;
@@ -45,11 +46,13 @@ pub use browser::{Browser, Pending};
 pub use cloister_testkit::loopback::Block;
 pub use cloister_testkit::output::{Output, WAIT_TIMEOUT};
 pub use cloister_testkit::relay::Relay;
+pub use cloister_testkit::wait::{eventually, eventually_within};
 
-pub use budget::{Budget, eventually, eventually_within, median, report};
+pub use budget::{Budget, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };
+pub use content::{Content, ROW_BYTES, row_value};
 pub use example::example;
 pub use http::{Response, get, send};
 pub use line::{Changed, Claimed, Line, Notice, Replied};

@@ -4,6 +4,8 @@
 //! time, for a machine of two processors with nothing else to do. The figures of Cloister 0.18.1 and libcluster 3.5.0
 //! for Elixir (OTP 25.2) were measured on one of the same kind.
 
+mod bars;
+
 use crate::measure::{
     Measuring, assembly, calls, delivery, failure, hundred, idle, join, moves, placement, rounds, tables,
 };
@@ -48,6 +50,7 @@ pub(crate) enum Bar {
 }
 
 use Bar::{AtLeast, AtMost};
+use bars::{ASSEMBLED, ASSEMBLY, MEGABYTES, MOVED, NO_UNCERTAIN, PAUSE, SETTLE};
 
 const fn figure(name: &'static str, what: &'static str, unit: &'static str) -> Figure {
     Figure { name, what, unit, bars: &[], ratio: None, elixir: &[] }
@@ -337,7 +340,7 @@ pub(crate) const ALL: &[Benchmark] = &[
     },
     Benchmark {
         name: "entities",
-        what: "entities that rest, on three nodes with two copies, by their number in thousands",
+        what: "passivations: entities that rest and are called again, on three nodes with two copies, by their number in thousands",
         sizes: &[10, 100, 1000],
         measure: moves::entities,
         figures: &[
@@ -345,6 +348,39 @@ pub(crate) const ALL: &[Benchmark] = &[
                 .bars(&[(1000, AtMost(1000.0))]),
             figure("entity-overhead", "memory of one copy of an entity beside its key and state", "B")
                 .bars(&[(1000, AtMost(150.0))]),
+            figure("passivations", "passivations: each entity had a message, and rests", "")
+                .bars(&[(1000, AtLeast(1e6))]),
+            figure(
+                "passivations-answered",
+                "passivated entities that answer afterwards with their state",
+                "",
+            )
+            .bars(&[(1000, AtLeast(1e6))]),
+            figure(
+                "passivation-time",
+                "from the first message until all are passivated, 1 s after their last",
+                "s",
+            ),
+            figure("passivation-answer-time", "until all passivated entities have answered", "s"),
+        ],
+    },
+    Benchmark {
+        name: "gigabyte",
+        what: "1 GB moved: a node joins and leaves until it has got and left so much, one run, by the size of the table in MB",
+        sizes: &[200],
+        measure: moves::gigabyte,
+        figures: &[
+            figure("gigabyte-moved", "moved by joins and leaves: keys and values of all copies", "MB")
+                .bars(&[(200, AtLeast(1000.0))]),
+            figure("gigabyte-moves", "joins and leaves", ""),
+            figure(
+                "gigabyte-time",
+                "all joins and leaves, 2 s of each a pause until tables have looked how they stand",
+                "s",
+            ),
+            figure("gigabyte-rows", "rows that are there afterwards, by count and checksum", "")
+                .bars(&[(200, AtLeast(1_785_714.0))]),
+            figure("gigabyte-fill", "until all rows were written", "s"),
         ],
     },
     Benchmark {
@@ -411,37 +447,6 @@ pub(crate) const ALL: &[Benchmark] = &[
 /// How long the Elixir libraries take to assemble N processes, in milliseconds: Cloister 0.18.1, libcluster 3.5.0.
 pub(crate) const ELIXIR_ASSEMBLY: [(usize, f64, f64); 3] =
     [(3, 10_900.0, 520.0), (5, 11_100.0, 880.0), (10, 11_700.0, 1700.0)];
-
-/// How long newcomers are waited for, in milliseconds: no baseline has that.
-const SETTLE: f64 = 20.0;
-
-const ASSEMBLED: &[usize] = &[3, 5, 10, 20, 50];
-
-const ASSEMBLY: &[(usize, Bar)] = &[
-    (3, AtMost(250.0)),
-    (5, AtMost(300.0)),
-    (10, AtMost(500.0)),
-    (20, AtMost(1000.0)),
-    (50, AtMost(3000.0)),
-];
-
-/// Sizes of a table.
-const MEGABYTES: &[usize] = &[1, 10, 40, 80];
-
-const PAUSE: &[(usize, Bar)] =
-    &[(1, AtMost(50.0)), (10, AtMost(50.0)), (40, AtMost(50.0)), (80, AtMost(50.0))];
-
-const NO_UNCERTAIN: &[(usize, Bar)] =
-    &[(1, AtMost(0.0)), (10, AtMost(0.0)), (40, AtMost(0.0)), (80, AtMost(0.0))];
-
-const MOVED: &[(usize, Bar)] = &[
-    (3, AtMost(1.05)),
-    (5, AtMost(1.05)),
-    (10, AtMost(1.05)),
-    (20, AtMost(1.05)),
-    (50, AtMost(1.05)),
-    (200, AtMost(1.3)),
-];
 
 #[cfg(test)]
 mod tests {

@@ -153,3 +153,6 @@ impl Outcome {
         encode(self).unwrap_or_default().into()
     }
 }
+
+#[cfg(test)]
+mod golden;

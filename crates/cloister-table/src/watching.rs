@@ -187,7 +187,7 @@ impl Watching {
 impl Known {
     fn set(&mut self, key: Bytes, value: Option<Bytes>) {
         let is_same = match (&value, self.entries.get(&key)) {
-            (Some(value), Some(before)) => row::value(value) == row::value(before),
+            (Some(value), Some(before)) => row::is_same_value(value, before),
             (None, None) => true,
             _ => false,
         };

@@ -69,4 +69,6 @@ pub(crate) fn decode(copies: u8, bytes: &[u8]) -> Result<Vec<Message>, WireError
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

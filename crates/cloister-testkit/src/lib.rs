@@ -18,3 +18,4 @@ pub mod random;
 pub mod relay;
 #[cfg(feature = "cluster")]
 pub mod universe;
+pub mod wait;

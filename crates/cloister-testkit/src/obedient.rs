@@ -1,16 +1,30 @@
 //! A node of a test that is this test program, started again: it obeys the lines of its input, and answers each with a line.
 
+use std::fmt::Debug;
 #[cfg(feature = "nodes")]
 use std::io::BufRead;
 use std::process::Stdio;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::loopback::free_port;
 use crate::process::{Process, this_test};
+use crate::wait::eventually_within;
 
 /// What any of these things may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Retries `attempt` until it succeeds. Panics with its last error after [`PATIENCE`].
+#[track_caller]
+pub fn eventually<T, E: Debug>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
+    eventually_within(what, PATIENCE, attempt)
+}
+
+/// Waits until something is so. Panics after [`PATIENCE`].
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    eventually(what, || is_so().then_some(()).ok_or("not yet"));
+}
 
 /// Set in a process that is a node: its role.
 const ROLE: &str = "CLOISTERTEST_ROLE";
@@ -141,16 +155,11 @@ impl ObedientNode {
     #[track_caller]
     pub fn answer(&self, number: usize) -> String {
         let mark = format!("#{number} ");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        eventually(&format!("an answer to {number}"), || {
             let lines = self.process.output().lines();
-            if let Some(answer) = lines.iter().find_map(|line| line.strip_prefix(&mark)) {
-                return answer.to_owned();
-            }
-            let errors = || self.process.errors().lines();
-            assert!(Instant::now() < deadline, "no answer to {number}: {lines:#?} {:#?}", errors());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            let answer = lines.iter().find_map(|line| line.strip_prefix(&mark)).map(str::to_owned);
+            answer.ok_or_else(|| (lines, self.process.errors().lines()))
+        })
     }
 
     /// The answer to a command.
@@ -163,16 +172,10 @@ impl ObedientNode {
     /// Asks until the answer is this.
     #[track_caller]
     pub fn ask_until(&mut self, command: &str, wanted: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.ask(command);
-            if answer == wanted {
-                return;
-            }
-            let errors = || self.process.errors().lines();
-            assert!(Instant::now() < deadline, "{command}: {answer}, not {wanted}; {:#?}", errors());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        eventually(&format!("{command}: {wanted}"), || match self.ask(command) {
+            answer if answer == wanted => Ok(()),
+            answer => Err((answer, self.process.errors().lines())),
+        });
     }
 
     /// The lines that it has printed which begin so.

@@ -1,9 +1,9 @@
-//! What callers see while the data of tables moves, and what entities that rest take.
+//! What callers see while the data of tables moves, whether all of it is there afterwards, and what entities that rest take.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cloister_integration::{Node, Plan, eventually};
+use cloister_integration::{Content, Node, Plan, ROW_BYTES, eventually};
 use cloister_json::{TableRow, Tables};
 use serde_json::Value;
 
@@ -11,17 +11,18 @@ use super::cluster::{Cluster, Loss};
 use super::{Measuring, millis_between, now};
 use crate::record::Run;
 
-/// What a row takes whose value has 100 bytes: with its key, without what the table adds.
-const ROW: u64 = 112;
-
 /// For how long nothing happens while the baseline is probed: about as long as a planned move is.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A table looks once a second how it stands: what it says later than this is of now.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How many entities one command begins: a reply is waited for half a minute.
+/// How many entities or rows one command begins: a reply is waited for half a minute.
 const AT_ONCE: usize = 100_000;
+
+/// How many bytes are moved before `gigabyte` ends, and how long it may take.
+const GIGABYTE: u64 = 1_000_000_000;
+const GIGABYTE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How many nodes there are before one joins.
 const NODES: usize = 3;
@@ -30,7 +31,7 @@ const NODES: usize = 3;
 /// longest write is what a caller waits at most.
 pub(crate) fn pauses(measuring: &mut Measuring<'_>, megabytes: usize) {
     let (mut cluster, newcomer) = start(measuring, |plan| plan.variable("NODE_ONLY_VISITS", 1));
-    let rows = megabytes as u64 * 1_000_000 / ROW;
+    let rows = megabytes as u64 * 1_000_000 / ROW_BYTES;
     cluster.nodes[0].ask(&format!("rows 0 {rows}"));
     settle(&cluster.nodes);
     measuring.each_run(|measuring, _| {
@@ -69,7 +70,57 @@ pub(crate) fn pauses(measuring: &mut Measuring<'_>, megabytes: usize) {
     });
 }
 
-/// So many thousand entities with a counter each, on three nodes with two copies, when all of them rest.
+/// A table of two copies with so many megabytes. A fourth node joins and leaves in order, again and again, until what it got and what it left
+/// is a gigabyte. Then every row is there, and has its value. It is done once: it takes minutes.
+pub(crate) fn gigabyte(measuring: &mut Measuring<'_>, megabytes: usize) {
+    let began = Instant::now();
+    let in_time = || assert!(began.elapsed() < GIGABYTE_LIMIT, "it takes longer than {GIGABYTE_LIMIT:?}");
+    let (mut cluster, newcomer) = start(measuring, |plan| plan.variable("NODE_ONLY_VISITS", 1));
+    let rows = megabytes as u64 * 1_000_000 / ROW_BYTES;
+    for from in (0..rows).step_by(AT_ONCE) {
+        in_time();
+        cluster.nodes[0].ask(&format!("rows {from} {}", (AT_ONCE as u64).min(rows - from)));
+    }
+    settle(&cluster.nodes);
+    let (filled, mut moved, mut moves, mut moving) = (began.elapsed(), 0, 0_u32, Duration::ZERO);
+    while moved < GIGABYTE {
+        in_time();
+        let detail = format!("{} of {} MB", moved / 1_000_000, GIGABYTE / 1_000_000);
+        measuring.progress.detail(&measuring.step, &detail);
+        let join = Instant::now();
+        cluster.nodes.push(Node::start(&newcomer));
+        cluster.up();
+        settle(&cluster.nodes);
+        moving += join.elapsed();
+        // It began with nothing. When it leaves, the others fetch as much: two of them have each row then.
+        let its = settle(&cluster.nodes[NODES..])["visits"].1;
+        let leave = Instant::now();
+        cluster.lose(NODES, |node| {
+            let at = now();
+            node.signal("TERM");
+            at
+        });
+        cluster.nodes.pop().expect("it joined").wait();
+        let (copies, _) = settle(&cluster.nodes)["visits"];
+        moving += leave.elapsed();
+        assert_eq!(copies, 2 * rows, "each row is on two nodes");
+        (moved, moves) = (moved + 2 * its, moves + 2);
+    }
+    let all = cluster.nodes.iter_mut().map(|node| {
+        let content = node.ask("content");
+        serde_json::from_value::<Content>(content).expect("it says what it owns")
+    });
+    let there = all.fold(Content::default(), Content::and);
+    assert_eq!(there, Content::written(0..rows), "every row is there once, with its value");
+    measuring.note("gigabyte-fill", megabytes, filled.as_secs_f64());
+    measuring.note("gigabyte-moved", megabytes, moved as f64 / 1e6);
+    measuring.note("gigabyte-moves", megabytes, f64::from(moves));
+    measuring.note("gigabyte-time", megabytes, moving.as_secs_f64());
+    measuring.note("gigabyte-rows", megabytes, there.rows as f64);
+}
+
+/// So many thousand entities with a counter each, on three nodes with two copies. Each has a message and is passivated: it rests. What all of
+/// them take is measured then. Afterwards each answers with its state, which it has from its row.
 pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
     measuring.each_run(|measuring, _| {
         let (mut cluster, _) = start(measuring, |plan| plan.variable("NODE_IDLE", 1_000));
@@ -77,8 +128,10 @@ pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
             |cluster: &Cluster| -> u64 { cluster.nodes.iter().map(Node::memory).sum::<u64>() * 1024 };
         let before = memory(&cluster);
         let entities = thousands as u64 * 1_000;
-        for from in (0..entities).step_by(AT_ONCE) {
-            cluster.nodes[0].ask(&format!("tally {from} {}", entities.min(from + AT_ONCE as u64)));
+        let parts = || (0..entities).step_by(AT_ONCE).map(|from| (from, entities.min(from + AT_ONCE as u64)));
+        let began = Instant::now();
+        for (from, to) in parts() {
+            cluster.nodes[0].ask(&format!("tally {from} {to}"));
         }
         for node in &mut cluster.nodes {
             let mut turn = 0;
@@ -90,12 +143,21 @@ pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
                 }
             });
         }
+        measuring.note("passivation-time", thousands, began.elapsed().as_secs_f64());
         let all = settle(&cluster.nodes);
         let (rows, bytes) = all["tally"];
         assert_eq!(rows, 2 * entities, "each is on two nodes");
+        // Each has had a message and has a row, and no entity is in memory.
+        measuring.note("passivations", thousands, (rows / 2) as f64);
         let taken = memory(&cluster).saturating_sub(before);
         measuring.note("entity-memory", thousands, memory(&cluster) as f64 / 1e6);
         measuring.note("entity-overhead", thousands, taken.saturating_sub(bytes) as f64 / rows as f64);
+        let began = Instant::now();
+        let answers = parts().map(|(from, to)| cluster.nodes[0].ask(&format!("tallied {from} {to}")));
+        let answered: u64 = answers.map(|answered| answered.as_u64().expect("a number")).sum();
+        assert_eq!(answered, entities, "each answers with the state that it had");
+        measuring.note("passivations-answered", thousands, answered as f64);
+        measuring.note("passivation-answer-time", thousands, began.elapsed().as_secs_f64());
     });
 }
 

@@ -3,12 +3,14 @@
 mod node;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloister::{Incarnation, NodeId, Ring, Slot, Timing};
 use cloister_entity::{Durability, EntityOptions};
 use cloister_table::service::encode;
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn};
+use cloister_testkit::obedient::{
+    self, ObedientNode as Node, PATIENCE, Role, eventually, ports, turn, until,
+};
 
 use self::node::node;
 
@@ -86,10 +88,7 @@ fn a_reply_that_a_lost_node_was_to_give_is_told_as_such_and_its_message_is_appli
     let mut nodes = cluster("each", 2, &ports);
     // Some wait at each node. None is answered before the kill, and those of the others are after it.
     let later: Vec<usize> = (0..30).map(|n| nodes[0].begin(&format!("later counter{n}"))).collect();
-    let deadline = Instant::now() + PATIENCE;
-    while nodes[1].ask("len") != "30" {
-        assert!(Instant::now() < deadline, "{} of 30 were handled", nodes[1].ask("len"));
-    }
+    nodes[1].ask_until("len", "30");
     let killed = format!("entities@127.0.0.1:{}", ports[2]);
     let mut owner = |n: u64| nodes[0].ask(&format!("owner counter{n}"));
     let lost = (0..30).filter(|n| owner(*n) == killed).count() as u64;
@@ -120,7 +119,6 @@ fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
     assert!(here > 30, "the node that is killed has {here} of 300");
     nodes[2].process.kill();
     // No message wakes the entities meanwhile: their new owners find the timers in the states.
-    let deadline = Instant::now() + PATIENCE;
     let fired = || -> BTreeMap<String, usize> {
         let mut fired = BTreeMap::new();
         nodes
@@ -129,10 +127,10 @@ fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
             .for_each(|line| *fired.entry(line).or_default() += 1);
         fired
     };
-    while fired().len() < 400 {
-        assert!(Instant::now() < deadline, "{} of 400 timers have fired", fired().len());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually("400 timers have fired", || match fired().len() {
+        400.. => Ok(()),
+        fired => Err(fired),
+    });
     // A node that is killed between its handler and the write has handled what another one handles again.
     let unwritten = nodes[2].lines_with("alarm");
     let twice: Vec<String> = fired()
@@ -158,22 +156,15 @@ fn a_timer_that_is_not_written_yet_fires_though_another_node_was_killed() {
         |node: &mut Node| -> Vec<String> { (0..100).map(|n| node.ask(&format!("owner job{n}"))).collect() };
     let before = owners(&mut nodes[0]);
     nodes[2].process.kill();
-    let deadline = Instant::now() + PATIENCE;
-    let after = loop {
+    let after = eventually("the killed node is no owner", || {
         let after = owners(&mut nodes[0]);
-        if !after.contains(&killed) {
-            break after;
-        }
-        assert!(Instant::now() < deadline, "the killed node is still an owner");
-    };
+        if after.contains(&killed) { Err(after) } else { Ok(after) }
+    });
     let stayed: Vec<String> =
         (0..100).filter(|n| before[*n] == after[*n]).map(|n| format!("alarm job{n} 1")).collect();
     assert!(stayed.len() > 40, "{} of 100 stay where they are", stayed.len());
     let fired = || -> Vec<String> { nodes.iter().flat_map(|node| node.lines_with("alarm")).collect() };
-    while !stayed.iter().all(|job| fired().contains(job)) {
-        assert!(Instant::now() < deadline, "{} of {} timers have fired", fired().len(), stayed.len());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("all timers have fired", || stayed.iter().all(|job| fired().contains(job)));
 }
 
 #[test]
@@ -204,15 +195,11 @@ fn casts_that_wait_are_handled_in_their_order_also_when_their_key_moves() {
     assert_eq!(moved, 8);
     for n in &lists {
         // One that was being written when the view ended may be lost.
-        let deadline = Instant::now() + PATIENCE;
-        let all = loop {
+        let all = eventually(&format!("list {n} has 400"), || {
             let all = nodes[1].ask(&format!("in_order list{n}"));
-            if all.parse::<u64>().is_ok_and(|all| all >= 399) || all.starts_with("error") {
-                break all;
-            }
-            assert!(Instant::now() < deadline, "list {n} has {all} of 400");
-            std::thread::sleep(Duration::from_millis(50));
-        };
+            let is_over = all.parse::<u64>().is_ok_and(|all| all >= 399) || all.starts_with("error");
+            if is_over { Ok(all) } else { Err(all) }
+        });
         assert!(!all.starts_with("error"), "{moved} have moved; list {n}: {all}");
     }
 }
@@ -234,11 +221,8 @@ fn a_call_is_applied_once_though_its_sender_stood_still_and_its_state_was_writte
     let mut begin_all =
         || -> Vec<usize> { keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n}"))).collect() };
     let (first, second) = (begin_all(), begin_all());
-    let deadline = Instant::now() + PATIENCE;
-    while nodes[1..].iter().map(|node| node.lines_with("begins").len()).sum::<usize>() < keys.len() {
-        assert!(Instant::now() < deadline, "not all calls have begun");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let begun = || nodes[1..].iter().map(|node| node.lines_with("begins").len()).sum::<usize>();
+    until("all calls have begun", || begun() >= keys.len());
     // It stands still until it has waited for too long. Meanwhile they are answered, and their states are written.
     nodes[0].process.signal("STOP");
     std::thread::sleep(Duration::from_millis(3_500));
@@ -303,10 +287,7 @@ fn a_state_that_was_not_written_does_not_come_back_after_others_have_read_the_on
         nodes[0].ask_until(&format!("get counter{n}"), "0");
     }
     nodes[2].process.signal("CONT");
-    let deadline = Instant::now() + PATIENCE;
-    while !keys.iter().any(|n| is_there(&mut nodes[0], *n)) {
-        assert!(Instant::now() < deadline, "no key is where it was");
-    }
+    until("a key is where it was", || keys.iter().any(|n| is_there(&mut nodes[0], *n)));
     for n in &keys {
         assert_eq!(nodes[0].ask(&format!("get counter{n}")), "0", "counter{n}");
     }
@@ -347,11 +328,11 @@ fn jobs_run_on_under_one_owner_in_each_view_while_nodes_join_leave_and_are_kille
         })
     };
     let killed = count(&nodes);
-    let deadline = Instant::now() + PATIENCE;
-    while count(&nodes).iter().any(|(job, count)| *count < killed[job] + 3) || killed.len() < JOBS {
-        assert!(Instant::now() < deadline, "jobs stand still: {:?} after {killed:?}", count(&nodes));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    eventually("every job has run", || {
+        let counts = count(&nodes);
+        let have_run = counts.iter().all(|(job, count)| *count >= killed[job] + 3) && killed.len() >= JOBS;
+        if have_run { Ok(()) } else { Err((counts, killed.clone())) }
+    });
     let mut owners = BTreeMap::new();
     let mut counts = BTreeMap::<String, Vec<u64>>::new();
     for (at, (job, epoch, count)) in

@@ -2,11 +2,10 @@
 //! test program, started again.
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
 use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityOptions, HandlerError};
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn, until};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -78,15 +77,6 @@ async fn node(role: Role) {
     cloister.wait_stopped().await;
 }
 
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_handler_that_outlives_the_lease_of_its_node_is_dropped_and_its_message_is_applied_once() {
     let _turn = turn();
@@ -100,7 +90,7 @@ fn a_handler_that_outlives_the_lease_of_its_node_is_dropped_and_its_message_is_a
     owner.wait_for("begins");
     let epoch = owner.ask("claim");
     owner.process.signal("STOP");
-    until("no other node has begun", || nodes.iter().any(|node| !node.lines_with("begins").is_empty()));
+    until("another node begins", || nodes.iter().any(|node| !node.lines_with("begins").is_empty()));
     owner.process.signal("CONT");
     until("it acts as before", || owner.ask("claim") != epoch);
     // Whichever node has the key now: the handler that was begun under the old lease must not go on.

@@ -33,7 +33,7 @@ pub(super) fn decide(
         Operation::Remove => remove(Outcome::Value(blob())),
         Operation::Swap { expected, new } => {
             let is_expected = match (before, expected) {
-                (Some(before), Some(expected)) => row::value(before) == row::value(&expected.0),
+                (Some(before), Some(expected)) => row::is_same_value(before, &expected.0),
                 (before, expected) => before.is_none() && expected.is_none(),
             };
             if !is_expected {

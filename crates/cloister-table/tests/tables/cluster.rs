@@ -5,7 +5,7 @@ mod node;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, eventually, ports, turn, until};
 
 use self::node::node;
 
@@ -139,12 +139,10 @@ fn entries_without_a_copy_are_lost_with_their_node_and_that_is_told() {
         let losses = losses(node);
         losses.iter().map(|line| line.split(' ').nth(1).unwrap().parse::<usize>().unwrap()).sum()
     };
-    let deadline = Instant::now() + PATIENCE;
-    while nodes.iter().map(told).sum::<usize>() != slots {
-        let all: Vec<_> = nodes.iter().map(told).collect();
-        assert!(Instant::now() < deadline, "{all:?}, but {slots} slots with entries were lost");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually(&format!("{slots} slots with entries were lost"), || {
+        let all: Vec<usize> = nodes.iter().map(told).collect();
+        if all.iter().sum::<usize>() == slots { Ok(()) } else { Err(all) }
+    });
     let warned = nodes
         .iter()
         .filter(|node| node.process.errors().count("all copies of slots of a table are gone") > 0);
@@ -193,20 +191,17 @@ fn slots_without_a_copy_wait_until_the_loss_is_accepted() {
         lines.map(|line| line.split(' ').nth(2).unwrap().parse::<usize>().unwrap()).sum()
     };
     let wait_for = |nodes: &[Node], what: &str| {
-        let deadline = Instant::now() + PATIENCE;
-        while told(nodes, what) != slots {
-            assert!(Instant::now() < deadline, "{what}: {} of {slots} slots", told(nodes, what));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually(&format!("{what}: {slots} slots"), || match told(nodes, what) {
+            told if told == slots => Ok(()),
+            told => Err(told),
+        });
     };
     wait_for(&nodes, "kept waits");
     assert_eq!(told(&nodes, "kept lost"), 0);
     // The log is another pipe than what the nodes print.
-    let deadline = Instant::now() + PATIENCE;
-    while !nodes.iter().any(|node| node.process.errors().count("and they wait") > 0) {
-        assert!(Instant::now() < deadline, "an operator reads it");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("an operator reads it", || {
+        nodes.iter().any(|node| node.process.errors().count("and they wait") > 0)
+    });
     // What nothing knows to be gone is not told to be: a write after it comes on the same way.
     assert!(nodes[0].ask(&format!("kept insert {rest} 1000")).starts_with("Some("));
     for node in &nodes {
@@ -295,11 +290,10 @@ fn a_watch_is_told_what_there_is_and_every_change_through_views_that_change() {
     nodes.push(start(2, ports[3], &ports));
     nodes[3].wait_for("up");
     let agrees = |node: &Node, wanted: &BTreeMap<String, u64>| {
-        let deadline = Instant::now() + PATIENCE;
-        while watched(node).1 != *wanted {
-            assert!(Instant::now() < deadline, "it knows {:#?}, not {wanted:#?}", watched(node).1);
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually(&format!("it knows {wanted:#?}"), || match watched(node).1 {
+            knows if knows == *wanted => Ok(()),
+            knows => Err(knows),
+        });
     };
     let mut wanted: BTreeMap<String, u64> = (0..200).map(|n| (format!("w{n}"), n)).collect();
     agrees(&nodes[1], &wanted);

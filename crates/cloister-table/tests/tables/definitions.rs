@@ -1,10 +1,10 @@
 //! Nodes that define a table differently, or with more copies than there are nodes, each a process of its own on this host: this test program, started again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, OnLoss, TableOptions, statistics};
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, Role, ports, turn};
+use cloister_testkit::obedient::{self, ObedientNode as Node, Role, eventually, ports, turn};
 
 /// Not a test when run as one: a node of the test below, with the copies of its table, what it does on a loss, and a table that only it
 /// has.
@@ -72,12 +72,10 @@ fn logged(node: &Node, words: &[&str]) -> usize {
 
 #[track_caller]
 fn wait_for_log(node: &Node, words: &[&str]) {
-    let deadline = Instant::now() + PATIENCE;
-    while logged(node, words) == 0 {
-        let lines = node.process.errors().lines();
-        assert!(Instant::now() < deadline, "no {words:?} in {lines:#?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually(&format!("{words:?}"), || match logged(node, words) {
+        0 => Err(node.process.errors().lines()),
+        _ => Ok(()),
+    });
 }
 
 #[test]
@@ -130,15 +128,11 @@ fn a_node_that_defines_a_table_differently_is_refused_and_both_sides_and_readyz_
 
 /// Waits until its table stands so; what it says before that.
 fn standing(node: &mut Node, end: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    eventually(&format!("it stands so: {end}"), || {
         let standing = node.ask("standing");
-        if let Some(slots) = standing.strip_suffix(end) {
-            return slots.replace(" under-replicated, ", "");
-        }
-        assert!(Instant::now() < deadline, "{standing}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        let slots = standing.strip_suffix(end).map(|slots| slots.replace(" under-replicated, ", ""));
+        slots.ok_or(standing)
+    })
 }
 
 #[test]

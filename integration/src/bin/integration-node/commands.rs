@@ -28,6 +28,8 @@
 //! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
 //! | `rows FROM ROWS` | the bytes of keys and values; so many rows of 100 bytes are written |
 //! | `tally FROM TO` | nothing; entities with these numbers have had a message |
+//! | `content` | how many rows this node owns, and their checksum; another word tells one such command from another |
+//! | `tallied FROM TO` | how many of the entities with these numbers answer that they have had one message |
 //! | `active` | how many entities of this node do not rest |
 //! | `probe` | nothing; from now on keys of all nodes are written |
 //! | `probed` | how many writes there were, how long the longest took, and what went wrong |
@@ -109,6 +111,10 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         }
         ["tally", from, to] => {
             rows::tally(from.parse().expect("an entity")..to.parse().expect("an entity")).await
+        }
+        ["content", ..] => rows::content(),
+        ["tallied", from, to] => {
+            rows::tallied(from.parse().expect("an entity")..to.parse().expect("an entity")).await
         }
         ["active", ..] => rows::active(),
         ["probe", ..] => rows::probe(),

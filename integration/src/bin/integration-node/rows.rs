@@ -8,7 +8,7 @@ use cloister::{
     Cloister, Context, DefineEntities, DefineTable, Entities, Entity, EntityOptions, HandlerError,
     ManagerArguments, Table, TableError, TableOptions,
 };
-use cloister_integration::{in_turn, rate};
+use cloister_integration::{Content, ROW_BYTES, in_turn, rate, row_value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -176,19 +176,30 @@ impl Many {
 /// Writes so many rows of 100 bytes; returns the bytes of their keys and values.
 pub(crate) async fn fill(from: u64, rows: u64) -> Value {
     let visits = &HANDLES.get().expect("NODE_ROWS is set").visits;
-    let value = "x".repeat(100);
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..CALLERS as u64 {
-        let (visits, value) = (visits.clone(), value.clone());
+        let visits = visits.clone();
         writers.spawn(async move {
             for row in (writer..rows).step_by(CALLERS) {
-                visits.insert(&(from + row), &value).await.expect("a row is written");
+                let key = from + row;
+                visits.insert(&key, &row_value(key)).await.expect("a row is written");
             }
         });
     }
     writers.join_all().await;
-    // A key of nine bytes, a value of a mark, a length of two and its text.
-    json!({ "bytes": rows * (9 + 103) })
+    json!({ "bytes": rows * ROW_BYTES })
+}
+
+/// What this node owns of the rows, as its copies have them: the nodes of a view have all rows together, each once.
+pub(crate) fn content() -> Value {
+    let mut content = Content::default();
+    HANDLES
+        .get()
+        .expect("NODE_ROWS is set")
+        .visits
+        .local_iter()
+        .for_each(|(key, value)| content.add(key, &value));
+    json!(content)
 }
 
 /// Entities with these numbers get a message each.
@@ -205,6 +216,24 @@ pub(crate) async fn tally(entities: std::ops::Range<u64>) -> Value {
     }
     callers.join_all().await;
     Value::Null
+}
+
+/// How many of the entities with these numbers answer that they have had one message. A message that changes nothing asks them.
+pub(crate) async fn tallied(entities: std::ops::Range<u64>) -> Value {
+    let tallies = &others().tallies;
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS as u64 {
+        let (tallies, entities) = (tallies.clone(), entities.clone());
+        callers.spawn(async move {
+            let mut answered = 0_u64;
+            for entity in (entities.start + caller..entities.end).step_by(CALLERS) {
+                let state = tallies.call(&format!("tally-{entity}"), 0).await.expect("it is answered");
+                answered += u64::from(state == 1);
+            }
+            answered
+        });
+    }
+    json!(callers.join_all().await.into_iter().sum::<u64>())
 }
 
 /// How many entities do not rest.

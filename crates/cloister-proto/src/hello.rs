@@ -114,8 +114,8 @@ impl Refusal {
             }
             Refusal::Definition { name, definition, yours } => {
                 format!(
-                    "its {name} is {definition}, that of this node is {yours}: define it alike on all nodes, and change it with \
-                     all nodes stopped"
+                    "its {name} is {definition}, that of this node is {yours}: define it alike on all nodes, by one \
+                     release, and change it with all nodes stopped"
                 )
             }
             Refusal::Identity => {
@@ -281,8 +281,8 @@ mod tests {
         let refusal = here.check(&there).unwrap_err();
         assert_eq!(
             refusal.reason(&there),
-            "its table stock is copies 2, that of this node is copies 3: define it alike on all nodes, and change it with all nodes \
-             stopped"
+            "its table stock is copies 2, that of this node is copies 3: define it alike on all nodes, by one release, and change \
+             it with all nodes stopped"
         );
         assert_eq!(
             there.check(&here),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::row;
+use crate::wire;
 
 /// The most copies that a table may have.
 const MAX_COPIES: usize = 16;
@@ -162,14 +163,15 @@ impl TableOptions {
         self.functions.get(name)
     }
 
-    /// What all nodes must define alike: a table that two nodes define otherwise would keep too few copies, or give up too early. The
-    /// other options are those of the owner, or of the caller.
+    /// What all nodes must define alike: a table that two nodes define otherwise would keep too few copies, or give up too early. Nodes that
+    /// do not read each other's messages would get no copies of each other, and what only the nodes of the former release have would go with
+    /// the last of them. The other options are those of the owner, or of the caller.
     pub(crate) fn definition(&self) -> String {
         let on_loss = match self.on_loss {
             OnLoss::Empty => "empty",
             OnLoss::Wait => "wait",
         };
-        format!("copies {}, on_loss {on_loss}", self.copies)
+        format!("copies {}, on_loss {on_loss}, format {}", self.copies, wire::VERSION)
     }
 
     /// What is wrong with it.

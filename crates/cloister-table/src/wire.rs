@@ -21,8 +21,9 @@ pub(crate) use self::error::WireError;
 use self::reader::Reader;
 use self::writer::Writer;
 
-/// The version of the bytes that this release writes and reads.
-const VERSION: u8 = 2;
+/// The version of the bytes that this release writes and reads. Nodes with the same table link only if they have the same: it is a part of
+/// what a node says of its tables, as `format 2`.
+pub(crate) const VERSION: u8 = 2;
 
 /// How many bytes there is room for at first: for the writes of a few small entries.
 const FEW_BYTES: usize = 1 << 10;

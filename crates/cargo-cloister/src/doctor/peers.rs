@@ -197,8 +197,8 @@ fn conflicts<'a>(all: impl Iterator<Item = &'a Members>) -> Vec<String> {
             let (node, known) = first.entry(name).or_insert((&members.node, definition));
             if known != definition {
                 conflicts.push(format!(
-                    "{} does not link with {node}: its {name} is {definition}, there it is {known}: define it alike on all nodes, and \
-                     change it with all nodes stopped",
+                    "{} does not link with {node}: its {name} is {definition}, there it is {known}: define it alike on all nodes, by \
+                     one release, and change it with all nodes stopped",
                     members.node
                 ));
             }
@@ -311,7 +311,7 @@ mod tests {
             conflicts([&one, &one, &other].into_iter()),
             [
                 "shop@b:1 does not link with shop@a:1: its table stock is copies 3, there it is copies 2: define it alike on all nodes, \
-              and change it with all nodes stopped"
+              by one release, and change it with all nodes stopped"
             ]
         );
     }

@@ -13,8 +13,8 @@ use super::*;
 
 /// What to do where a frame is red.
 const CHANGED: &str = "The bytes of a message of tables have changed. Is it not meant? Restore the writer and the reader. \
-     Is it meant? Raise `VERSION` in `wire.rs`, and take the new bytes over here: a node of another version drops the \
-     message and says so, where one of the same version would misread it.";
+     Is it meant? Raise `VERSION` in `wire.rs`, and take the new bytes over here: a node of another version is \
+     refused, where one of the same version would misread it.";
 
 // The parts that several frames have. No two numbers in one frame are equal, so that fields that change places are found.
 const EPOCH: &str = "0000000000000070";

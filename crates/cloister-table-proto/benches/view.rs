@@ -1,5 +1,5 @@
 //! What a view change costs: all tables of a cluster in one thread, without a network between them. A figure is the work of all nodes
-//! together.
+//! together, but for what a newcomer fetches: that is its work alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use cloister_proto::{Epoch, Incarnation, NodeId, Ring, Slot};
 use cloister_table_proto::{
     Action, Bytes, Decision, Event, Message, OnLoss, Options, Placement, Table, Token,
 };
+use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
 fn main() {
@@ -26,6 +27,13 @@ enum Content {
 const CASES: [(u64, Content); 4] =
     [(3, Content::Empty), (3, Content::Written), (10, Content::Empty), (10, Content::Written)];
 
+/// The rows of each slot that a newcomer fetches, and the bytes of the value of each.
+const ROWS: u64 = 16;
+const VALUE: usize = 100;
+
+/// What a table is given, in order.
+type Given = Vec<(Option<Epoch>, Event)>;
+
 struct Cluster {
     slots: Arc<[Slot]>,
     tables: BTreeMap<NodeId, Table>,
@@ -33,6 +41,8 @@ struct Cluster {
     flying: VecDeque<(NodeId, NodeId, Message)>,
     messages: usize,
     served: usize,
+    /// The node of which all that it is given is kept.
+    recorded: Option<(NodeId, Given)>,
 }
 
 fn node(n: u64) -> NodeId {
@@ -48,6 +58,7 @@ impl Cluster {
             flying: VecDeque::new(),
             messages: 0,
             served: 0,
+            recorded: None,
         };
         (1..=nodes).for_each(|n| cluster.start(n));
         cluster
@@ -58,7 +69,7 @@ impl Cluster {
         let mut cluster = Self::new(nodes);
         cluster.view(&cluster.placement());
         if let Content::Written = content {
-            cluster.write();
+            cluster.write(1, b"value");
         }
         cluster.view(&cluster.placement());
         cluster
@@ -66,14 +77,21 @@ impl Cluster {
 
     /// A node starts, and has links to all others.
     fn start(&mut self, n: u64) {
+        let started = self.table(n);
+        for table in self.tables.values_mut() {
+            table.handle(None, Event::Linked(node(n)));
+        }
+        let peers: Vec<NodeId> = self.tables.keys().cloned().collect();
+        self.tables.insert(node(n), started);
+        for peer in peers {
+            self.give(&node(n), Event::Linked(peer));
+        }
+    }
+
+    fn table(&self, n: u64) -> Table {
         let options =
             Options { slots: Arc::clone(&self.slots), on_loss: OnLoss::Empty, chunk_bytes: 1 << 18 };
-        let mut started = Table::new(node(n), options);
-        for (peer, table) in &mut self.tables {
-            table.handle(None, Event::Linked(node(n)));
-            started.handle(None, Event::Linked(peer.clone()));
-        }
-        self.tables.insert(node(n), started);
+        Table::new(node(n), options)
     }
 
     fn end(&mut self, n: u64) {
@@ -97,6 +115,11 @@ impl Cluster {
     /// Gives a node an event, and all messages that follow to those they are for.
     fn give(&mut self, to: &NodeId, event: Event) {
         let claim = Some(Epoch::from_u64(self.epoch));
+        if let Some((recorded, given)) = &mut self.recorded
+            && recorded == to
+        {
+            given.push((claim, event.clone()));
+        }
         if let Some(table) = self.tables.get_mut(to) {
             table.handle(claim, event);
         }
@@ -136,15 +159,20 @@ impl Cluster {
         assert_eq!(self.served, self.slots.len());
     }
 
-    /// Writes an entry into each slot.
-    fn write(&mut self) {
-        let (claim, value) = (Some(Epoch::from_u64(self.epoch)), Bytes::from(&b"value"[..]));
+    /// Writes so many entries into each slot.
+    fn write(&mut self, rows: u64, value: &[u8]) {
+        let (claim, value) = (Some(Epoch::from_u64(self.epoch)), Bytes::from(value));
         for at in self.tables.keys().cloned().collect::<Vec<_>>() {
             let Some(table) = self.tables.get_mut(&at) else { continue };
             for slot in table.owned_slots().collect::<Vec<_>>() {
-                let decide =
-                    |_: Option<&Bytes>| Decision::Insert { value: value.clone(), answer: value.clone() };
-                table.write(claim, (slot, &value), None, Token(1), decide).expect("the slot is served");
+                for row in 0..rows {
+                    let key = Bytes::from(row.to_le_bytes());
+                    let decide = |_: Option<&Bytes>| Decision::Insert {
+                        value: value.clone(),
+                        answer: Bytes::default(),
+                    };
+                    table.write(claim, (slot, &key), None, Token(1), decide).expect("the slot is served");
+                }
             }
             self.perform(&at);
             self.settle();
@@ -210,4 +238,36 @@ fn leave(bencher: Bencher<'_, '_>, (nodes, content): (u64, Content)) {
         let placement = cluster.placement_of(members);
         (cluster, placement)
     });
+}
+
+/// What a table takes in that joins one with content, until it has a copy of all of it. The bytes are those of keys and values.
+#[divan::bench(sample_count = 20)]
+fn what_a_newcomer_fetches(bencher: Bencher<'_, '_>) {
+    let mut cluster = Cluster::new(1);
+    cluster.view(&cluster.placement());
+    cluster.write(ROWS, &[7; VALUE]);
+    cluster.recorded = Some((node(2), Vec::new()));
+    cluster.start(2);
+    cluster.view(&cluster.placement());
+    let newcomer = cluster.table(2);
+    let given = cluster.recorded.take().map(|(_, given)| given).expect("it is recorded");
+    let rows = ROWS * cluster.slots.len() as u64;
+    assert_eq!(take_in(newcomer, given.clone()), rows, "it has all of them");
+    let bytes = rows * (size_of::<u64>() + VALUE) as u64;
+    bencher
+        .counter(ItemsCount::new(rows))
+        .counter(BytesCount::new(bytes))
+        .with_inputs(|| (cluster.table(2), given.clone()))
+        .bench_local_values(|(newcomer, given)| take_in(newcomer, given));
+}
+
+/// How many rows the table has afterwards.
+fn take_in(mut table: Table, given: Given) -> u64 {
+    for (claim, event) in given {
+        table.handle(claim, event);
+        while let Some(action) = table.next_action() {
+            black_box(action);
+        }
+    }
+    table.held_slots().map(|(_, _, content)| content.len() as u64).sum()
 }

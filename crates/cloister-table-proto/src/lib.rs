@@ -43,4 +43,4 @@ pub use message::{ChunkBody, Cursor, Message, Relabel, SlotReport, ViewMembers};
 pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Token, Uncertain};
 pub use placement::Placement;
 pub use reports::SlotReports;
-pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};
+pub use table::{Action, Discarded, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 256 << 10;
 const MAX_MARKS: usize = 2 * MAX_OPERATIONS;
 
 /// The last writes that made the content of a slot, in order. They are so few that a list takes its first one out as quickly as a queue.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Log {
     /// How many writes were dropped at the front.
     dropped: u64,
@@ -36,6 +36,10 @@ impl Log {
         let mut marks = Vec::with_capacity(2);
         marks.push((label, 0));
         Self { marks, ..Self::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.operations.len()
     }
 
     /// Whether no write is kept.

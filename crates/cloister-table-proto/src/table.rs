@@ -32,6 +32,7 @@ use crate::operation::{Bytes, Token, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
 use crate::shared_knowledge::SharedKnowledge;
+pub use holding::Discarded;
 use holding::Holding;
 use memory::Memory;
 use nodes::{NodeSet, Nodes, Peer};
@@ -147,6 +148,8 @@ pub enum Action {
     ReleasePlanned,
     /// This node may stop: what it had is elsewhere.
     ReleaseLeave,
+    /// Content that this node has no more. To be dropped at leisure: it takes 0.2 µs a row.
+    Discard(Discarded),
     /// The view of `epoch` follows a later one than the membership knows of: nodes that left had it, and handed over what it made. A client
     /// of this node that was no member of that view was forgotten in it, see [`Membership::follows`](crate::Membership::follows).
     Follows {

@@ -255,6 +255,23 @@ fn nodes_that_have_the_content_stay_copies_until_the_new_ones_are_complete() {
     assert_eq!(both_copies_move(Some(Rule::KeepUntilComplete)), (vec![], vec![true]));
 }
 
+/// It may be much, and takes long to be dropped.
+#[test]
+fn what_a_node_has_no_more_is_handed_out() {
+    let all = [1, 2, 3, 4].map(node);
+    let (before, after) = all.split_at(2);
+    let ring = Ring::new(&all);
+    let moves = |slot: &Slot| ring.owners_of(*slot, 2).iter().all(|node| after.contains(node));
+    let mut course = Course::of(&all, Slot::all().find(moves).expect("a slot whose copies move"), None);
+    course.view(1, 0, before);
+    let owner = Ring::new(before).owner(course.slot).cloned().expect("an owner");
+    course.insert(&owner, "key", "value");
+    course.settle(|_, _, _| false);
+    course.view(2, 1, &all);
+    assert_eq!(course.discarded, before.iter().cloned().collect());
+    assert!(before.iter().all(|node| course.has(node, "key").is_none()));
+}
+
 /// A copy is cut off. The others have a view without it, write, and end, all of them. Nothing that is left knows of that view.
 fn a_view_is_known_to_nodes_that_ended(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
     let mut course = Course::new(disabled);

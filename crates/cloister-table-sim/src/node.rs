@@ -366,6 +366,7 @@ impl TableNode {
                     self.release(ctx, |held| *held == Held::View(epoch));
                 }
                 Action::ReleasePlanned => self.release(ctx, |held| matches!(held, Held::Intent(_))),
+                Action::Discard(_) => {}
                 Action::ReleaseLeave => self.release(ctx, |held| *held == Held::Leave),
                 Action::Follows { epoch, predecessor } => {
                     ctx.note(|| format!("    view {epoch} follows {predecessor}, as nodes that left tell"));

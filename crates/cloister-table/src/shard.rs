@@ -1,6 +1,7 @@
 //! One part of the slots of a table at this node: a state machine, and the operations that wait for it.
 
 mod decision;
+mod dropper;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::options::TableOptions;
 use crate::row::{self, Expiries};
 use crate::watching::Watchers;
 use crate::wire::Batch;
+use dropper::Dropper;
 
 /// About how many bytes of entries a message brings when a slot moves.
 const CHUNK_BYTES: usize = 224 << 10;
@@ -37,6 +39,9 @@ const FEW: usize = 4;
 
 /// How many expired entries are removed at a tick.
 const MAX_EXPIRED: usize = 1_000;
+
+/// After how many rows a tick looks at no further slot for values that expire: they take about a millisecond.
+const ROWS_A_TICK: usize = 10_000;
 
 /// For how long an operation waits in a shard at most. Its client sends it again.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -98,10 +103,13 @@ pub(crate) struct Shard {
     planned: u64,
     /// The keys whose values expire.
     expiries: Expiries,
+    /// The slots whose rows are still to be looked at for such values.
+    unread: VecDeque<Slot>,
     /// What is sent when all that is to be done at once is done.
     outbox: BTreeMap<NodeId, Batch>,
     /// The view in which all slots have all their copies.
     replicated: Option<Epoch>,
+    dropper: Dropper,
 }
 
 impl Shard {
@@ -126,8 +134,10 @@ impl Shard {
             ended: Epoch::ZERO,
             planned: 0,
             expiries: Expiries::default(),
+            unread: VecDeque::new(),
             outbox: BTreeMap::new(),
             replicated: None,
+            dropper: Dropper::default(),
         }
     }
 
@@ -153,6 +163,7 @@ impl Shard {
             if let Some((epoch, true)) = before.filter(|_| before != after) {
                 self.ended = epoch.max(self.ended);
                 self.expiries.clear();
+                self.unread.clear();
             }
             if let Some((epoch, _)) = after {
                 self.watchers.begin(epoch);
@@ -269,6 +280,7 @@ impl Shard {
         // The lease may have come back.
         if claim.is_some() {
             self.look_again(core, None);
+            self.read_expiries();
             self.expire(core);
             self.perform(core);
             self.tell_again(core);
@@ -344,13 +356,7 @@ impl Shard {
             };
             match &service {
                 Some((service, table)) => service.serves(table, *slot, &mut content.entries()),
-                None => {
-                    for (key, row) in content.entries() {
-                        if let Some(at) = row::expires_at(row) {
-                            self.expiries.add(at, key.into());
-                        }
-                    }
-                }
+                None => self.unread.push_back(*slot),
             }
         }
     }
@@ -401,6 +407,7 @@ impl Shard {
                 Action::WaitsForCopy(slot) => losses.waiting.push(slot),
                 Action::ReleaseView(epoch) => core.holds.release(Waits::View(epoch.as_u64()), self.index),
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
+                Action::Discard(discarded) => self.dropper.take(discarded),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
                 Action::Follows { epoch, predecessor } => core.view.follows(epoch, predecessor),
             }

@@ -2,7 +2,7 @@
 
 use cloister_proto::{Epoch, Slot};
 
-use super::holding::{Change, Holding};
+use super::holding::{Change, Discarded, Holding};
 use super::nodes::Peer;
 use super::{Action, Table};
 use crate::label::{Seen, Stamp};
@@ -116,9 +116,15 @@ impl Table {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
         self.end_pull(slot);
-        self.holdings.remove(slot);
+        self.discard(slot);
         self.send(from, Message::Released { epoch, slot });
         self.release_leave_if_empty();
+    }
+
+    /// Holds nothing of a slot any more.
+    pub(super) fn discard(&mut self, slot: Slot) {
+        let holding = self.holdings.remove(slot).filter(|holding| !holding.is_plain());
+        self.actions.extend(holding.map(Discarded).map(Action::Discard));
     }
 
     pub(super) fn release_leave_if_empty(&mut self) {

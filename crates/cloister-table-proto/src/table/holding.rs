@@ -1,5 +1,7 @@
 //! The content of a slot at a node.
 
+use std::sync::Arc;
+
 use cloister_proto::Epoch;
 
 use crate::content::Content;
@@ -7,13 +9,31 @@ use crate::label::{Label, Stamp};
 use crate::log::Log;
 
 /// The content of a slot at this node, whatever its part.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holding {
     pub(super) stamp: Stamp,
     /// It is empty since all complete copies were gone, and that was not told: its view has not served it.
     pub(super) is_unreported_loss: bool,
     pub(super) content: Content,
     pub(super) log: Log,
+}
+
+/// The content of a slot that this node has no more, with the operations that were applied last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discarded(pub(super) Arc<Holding>);
+
+impl Discarded {
+    /// How many rows and operations there are to be dropped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.content.len() + self.0.log.len()
+    }
+
+    /// Whether there is next to nothing to be dropped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// What changes a content that no write changes. Slots that nothing was written to change alike.
@@ -40,6 +60,11 @@ impl Default for Holding {
 impl Holding {
     pub(super) fn new(content: Content, stamp: Stamp) -> Self {
         Self { content, stamp, log: Log::starting_at(stamp.label), is_unreported_loss: false }
+    }
+
+    /// The content, which is empty from then on.
+    pub(super) fn take_content(&mut self) -> Content {
+        std::mem::take(&mut self.content)
     }
 
     /// Whether nothing was written to it: others are probably like it.

@@ -171,8 +171,8 @@ impl<T: Clone + PartialEq, C: PartialEq> SharedMap<T, C> {
         (self.recent, self.results, self.misses) = (VecDeque::new(), VecDeque::new(), 0);
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) {
-        self.values.remove(slot);
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Arc<T>> {
+        self.values.remove(slot)
     }
 
     pub(super) fn retain(&mut self, mut is_meant: impl FnMut(&T) -> bool) {

@@ -261,8 +261,8 @@ impl Table {
         pull.written = written;
         let is_last = match body {
             ChunkBody::Tail(operations) => {
-                pull.staged =
-                    self.holdings.get(slot).map(|holding| holding.content.clone()).unwrap_or_default();
+                // It takes the place of what is held, below.
+                pull.staged = self.holdings.get_mut(slot).map(Holding::take_content).unwrap_or_default();
                 operations.iter().for_each(|operation| pull.staged.apply(operation));
                 true
             }
@@ -315,6 +315,7 @@ impl Table {
 
     /// Content that was fetched.
     fn hold(&mut self, slot: Slot, content: Content, stamp: Stamp) {
+        self.discard(slot);
         let holding = Holding::new(content, stamp);
         if holding.is_plain() {
             self.holdings.share(slot, holding);

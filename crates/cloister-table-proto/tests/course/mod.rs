@@ -29,6 +29,8 @@ pub(crate) struct Course {
     pub(crate) released: Vec<(NodeId, Epoch)>,
     /// The nodes that may stop: what they had is elsewhere.
     pub(crate) left: BTreeSet<NodeId>,
+    /// The nodes that had something and have it no more.
+    pub(crate) discarded: BTreeSet<NodeId>,
     pub(crate) tokens: u64,
     /// How many copies there are of each slot.
     pub(crate) copies: usize,
@@ -77,6 +79,7 @@ impl Course {
             waiting: BTreeSet::new(),
             released: Vec::new(),
             left: BTreeSet::new(),
+            discarded: BTreeSet::new(),
             tokens: 0,
             copies: 2,
             options: Options { slots: slots.into(), on_loss, chunk_bytes: 1 },
@@ -136,6 +139,10 @@ impl Course {
                 Action::WaitsForCopy(slot) => drop(self.waiting.insert(slot)),
                 Action::ReleaseView(epoch) => self.released.push((at.clone(), epoch)),
                 Action::ReleaseLeave => drop(self.left.insert(at.clone())),
+                Action::Discard(discarded) => {
+                    assert!(!discarded.is_empty());
+                    self.discarded.insert(at.clone());
+                }
                 _ => {}
             }
         }

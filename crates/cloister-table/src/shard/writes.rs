@@ -5,7 +5,7 @@ use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
 use ractor::RpcReplyPort;
 
 use super::decision::decide;
-use super::{GIVEN_UP, MAX_EXPIRED, MAX_WAITING, Shard, UnderWay, within_limits};
+use super::{GIVEN_UP, MAX_EXPIRED, MAX_WAITING, ROWS_A_TICK, Shard, UnderWay, within_limits};
 use crate::blob::Blob;
 use crate::core::Core;
 use crate::delivery::{Accepted, Commit};
@@ -56,6 +56,23 @@ impl Shard {
             self.expiries.prune(|key| row_of(key).and_then(|row| row::expires_at(&row)));
         }
         Ok(token)
+    }
+
+    /// Finds the rows that expire in slots which are served since a short time ago. A reader sees none that has expired, so there is time, and
+    /// writes do not wait until all are read.
+    pub(super) fn read_expiries(&mut self) {
+        let mut rows = 0;
+        while rows < ROWS_A_TICK
+            && let Some(slot) = self.unread.pop_front()
+        {
+            let Some(content) = self.table.content(slot) else { continue };
+            rows += content.len();
+            for (key, row) in content.entries() {
+                if let Some(at) = row::expires_at(row) {
+                    self.expiries.add(at, key.into());
+                }
+            }
+        }
     }
 
     /// Removes entries whose time has come.

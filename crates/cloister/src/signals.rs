@@ -27,7 +27,8 @@ const ENDED_BY_SIGINT: i32 = 130;
 /// way. A second signal, more than a second after the first, ends the process at once. The first process of a container gets no default action for signals from the
 /// system; this handler works there as anywhere.
 ///
-/// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers.
+/// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers. One within a
+/// second of the signal by which it left does not: it is the same request.
 ///
 /// [`start`](crate::start) calls it. A program that starts its own manager does so:
 ///

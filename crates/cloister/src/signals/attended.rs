@@ -5,9 +5,12 @@
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 #[cfg(unix)]
 use self::flags::Flags;
+use super::ONE_REQUEST;
 
 /// How many nodes wait for signals, and what a signal handler reads and writes.
 struct Attendance {
@@ -22,8 +25,12 @@ static ATTENDANCE: Mutex<Attendance> = Mutex::new(Attendance {
     flags: None,
 });
 
-/// A node that waits for signals, until this is dropped.
-pub(super) struct Attended(());
+/// A node that waits for signals, until this is dropped. If it was asked to leave by a signal, until [`ONE_REQUEST`] after that: what comes
+/// within this time is the same request, and the program may be about to end in its own way, or its runtime be gone.
+pub(super) struct Attended {
+    /// When the first signal came.
+    asked: Option<Instant>,
+}
 
 impl Attended {
     pub(super) fn new() -> io::Result<Self> {
@@ -32,7 +39,7 @@ impl Attended {
         attendance.arm()?;
         attendance.nodes += 1;
         attendance.notify();
-        Ok(Self(()))
+        Ok(Self { asked: None })
     }
 
     /// Whether no other node waits for signals.
@@ -41,11 +48,9 @@ impl Attended {
     }
 
     /// A node acts on the signal that has come in.
-    pub(super) fn handled(&self) {
-        #[cfg(unix)]
-        if let Some(flags) = &ATTENDANCE.lock().unwrap_or_else(PoisonError::into_inner).flags {
-            flags.take_missed();
-        }
+    pub(super) fn handled(&mut self) {
+        self.asked.get_or_insert_with(Instant::now);
+        ATTENDANCE.lock().unwrap_or_else(PoisonError::into_inner).forget_missed();
     }
 
     /// The node has ended. Returns the status with which the process is to end, if a signal came in on which no node acts any more.
@@ -63,9 +68,26 @@ impl Attended {
 
 impl Drop for Attended {
     fn drop(&mut self) {
-        let mut attendance = ATTENDANCE.lock().unwrap_or_else(PoisonError::into_inner);
-        attendance.nodes -= 1;
-        attendance.notify();
+        let gone = |asked: bool| {
+            let mut attendance = ATTENDANCE.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked {
+                attendance.forget_missed();
+            }
+            attendance.nodes -= 1;
+            attendance.notify();
+        };
+        let rest = self.asked.map(|asked| ONE_REQUEST.saturating_sub(asked.elapsed()));
+        let waits = rest.filter(|rest| !rest.is_zero()).map(|rest| {
+            // The runtime may be ending with this.
+            thread::Builder::new().spawn(move || {
+                thread::sleep(rest);
+                gone(true);
+            })
+        });
+        // Without a thread it is over at once.
+        if waits.is_none_or(|waits| waits.is_err()) {
+            gone(self.asked.is_some());
+        }
     }
 }
 
@@ -79,6 +101,14 @@ impl Attendance {
             Some(_) => {}
         }
         Ok(())
+    }
+
+    /// A node acts on the signals that have come in.
+    fn forget_missed(&self) {
+        #[cfg(unix)]
+        if let Some(flags) = &self.flags {
+            flags.take_missed();
+        }
     }
 
     fn notify(&self) {
@@ -151,14 +181,14 @@ mod tests {
             raise(signal).unwrap();
             assert_eq!(attended.end(), Some(status));
         }
-        let attended = Attended::new().unwrap();
-        raise(SIGTERM).unwrap();
-        attended.handled();
-        assert_eq!(attended.end(), None, "a node acts on it");
-
         let (first, second) = (Attended::new().unwrap(), Attended::new().unwrap());
         raise(SIGTERM).unwrap();
         assert_eq!(first.end(), None, "the second node waits for it");
         assert_eq!(second.end(), Some(ENDED_BY_SIGTERM));
+
+        let mut attended = Attended::new().unwrap();
+        raise(SIGTERM).unwrap();
+        attended.handled();
+        assert_eq!(attended.end(), None, "a node acts on it");
     }
 }

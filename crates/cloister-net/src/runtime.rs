@@ -11,7 +11,7 @@
 //! runtime must not be dropped inside of another one. While no node runs, its threads sleep.
 
 mod application;
-pub(crate) mod beat;
+pub(crate) mod deadline;
 mod log_forwarder;
 mod watchdog;
 

@@ -46,7 +46,7 @@ use crate::links::settings::LinkSettings;
 use crate::links::shared::{PublishedLinks, lock};
 use crate::log_limiter::LogLimiter;
 use crate::messages::{DialerMessage, SessionMessage};
-use crate::runtime::beat;
+use crate::runtime::deadline;
 use crate::standby;
 
 /// How often the sessions are compared with ractor's list: with the first message of a peer after this time.
@@ -199,7 +199,7 @@ impl Actor for SessionActor {
             SessionMessage::Oversized { link, len } => state.on_oversized(link, len),
             SessionMessage::MessageReceived { link, message } => {
                 state.message_received(&myself, link, message);
-                beat::note_received();
+                deadline::note_received();
             }
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It got the order to end, and must have read it before its link is gone, or it would come again.
@@ -272,7 +272,7 @@ impl SupervisedTask {
 async fn compare(sessions: ActorRef<SessionMessage>, clock: Clock) -> String {
     loop {
         let compared = clock.now();
-        beat::wait(|| match clock.now().since(compared) {
+        deadline::wait(|| match clock.now().since(compared) {
             since if since >= RECONCILE_INTERVAL => Duration::ZERO,
             since => RECONCILE_IN_SILENCE.saturating_sub(since),
         })

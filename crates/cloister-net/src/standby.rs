@@ -19,7 +19,7 @@ use crate::connection::writer::FrameWriter;
 use crate::links::open_links::OpenLink;
 use crate::links::shared::PublishedLinks;
 use crate::messages::SessionMessage;
-use crate::runtime::beat;
+use crate::runtime::deadline;
 
 /// How often a link is read whose session does not read.
 const EVERY: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ pub(crate) async fn run(
         } else {
             drop(links);
             let looked = clock.now();
-            beat::wait(|| {
+            deadline::wait(|| {
                 let last_received = shared.open.map(|_, open| open.socket.last_received()).into_iter().min();
                 standby.left(looked, last_received, clock.now())
             })

@@ -148,7 +148,7 @@ pub enum Action {
     ReleasePlanned,
     /// This node may stop: what it had is elsewhere.
     ReleaseLeave,
-    /// Content that this node has no more. To be dropped at leisure: it takes 0.2 µs a row.
+    /// Content that this node has no more. To be dropped at leisure: it may have many rows.
     Discard(Discarded),
     /// The view of `epoch` follows a later one than the membership knows of: nodes that left had it, and handed over what it made. A client
     /// of this node that was no member of that view was forgotten in it, see [`Membership::follows`](crate::Membership::follows).

@@ -386,11 +386,22 @@ async fn assemble() {
     panic!("a process that was asked to end goes on: {failed}");
 }
 
+/// Starts the node of the tests, which has this role.
+fn start(role: &str) -> Process {
+    Process::start(this_test("node_of_a_test").env(ROLE, role), |line| line)
+}
+
+/// Waits until a node prints this.
+#[track_caller]
+fn wait_for(node: &Process, text: &str) {
+    let found = node.output().find(|lines| lines.iter().any(|line| line == text).then_some(()));
+    assert!(found.is_some(), "no `{text}` in {:#?}", node.errors().lines());
+}
+
 /// Starts a node, sends it a signal when it is up, and says how it ended and what it printed.
 fn signalled(role: &str, signal: &str) -> (Option<i32>, String) {
-    let mut node: Process = Process::start(this_test("node_of_a_test").env(ROLE, role), |line| line);
-    let is_up = node.output().find(|lines| lines.iter().any(|line| line == "up").then_some(()));
-    assert!(is_up.is_some(), "the node ended before it was up: {:#?}", node.errors().lines());
+    let mut node = start(role);
+    wait_for(&node, "up");
     node.signal(signal);
     node.finish();
     let status = node.ended_within(PATIENCE).expect("it ends when it has closed its output");
@@ -406,14 +417,10 @@ fn a_signal_leaves_in_order_and_ends_the_process_with_0() {
 
 #[test]
 fn a_signal_that_comes_twice_is_one_and_a_later_one_ends_the_process() {
-    let mut node: Process = Process::start(this_test("node_of_a_test").env(ROLE, "drains"), |line| line);
-    let wait = |node: &Process, text: &str| {
-        let found = node.output().find(|lines| lines.iter().any(|line| line == text).then_some(()));
-        assert!(found.is_some(), "no `{text}` in {:#?}", node.errors().lines());
-    };
-    wait(&node, "up");
+    let mut node = start("drains");
+    wait_for(&node, "up");
     node.signal("TERM");
-    wait(&node, "drains");
+    wait_for(&node, "drains");
     // As `timeout` sends it: to the process, and to its group.
     node.signal("TERM");
     assert!(node.ended_within(Duration::from_millis(1_500)).is_none(), "it drains");
@@ -426,15 +433,11 @@ fn a_signal_that_comes_twice_is_one_and_a_later_one_ends_the_process() {
 #[test]
 fn a_signal_that_comes_twice_is_one_also_if_the_node_has_left_in_between() {
     for _ in 0..10 {
-        let mut node: Process = Process::start(this_test("node_of_a_test").env(ROLE, "tidies"), |line| line);
-        let wait = |node: &Process, text: &str| {
-            let found = node.output().find(|lines| lines.iter().any(|line| line == text).then_some(()));
-            assert!(found.is_some(), "no `{text}` in {:#?}", node.errors().lines());
-        };
-        wait(&node, "up");
+        let mut node = start("tidies");
+        wait_for(&node, "up");
         let sent = std::time::Instant::now();
         node.signal("TERM");
-        wait(&node, "stopped");
+        wait_for(&node, "stopped");
         node.signal("TERM");
         let in_time = sent.elapsed() < Duration::from_millis(500);
         if node.ended_within(Duration::from_millis(100)).is_none() {

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{beat, log_forwarder};
+use super::{deadline, log_forwarder};
 use crate::clock::Clock;
 use crate::telemetry::TARGET;
 
@@ -106,7 +106,7 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
     let mut said: Option<Instant> = None;
     loop {
         let answered = Clock.now();
-        beat::wait(|| {
+        deadline::wait(|| {
             // Until its subscriber is known it is asked each time: a task on it finds the subscriber.
             let ran = if log_forwarder::has_adopted() { stall.ran().max(answered) } else { answered };
             EVERY.saturating_sub(Clock.now().since(ran))

@@ -6,7 +6,7 @@ use cloister_table_proto::Discarded;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
-/// After how many rows it pauses, and for how long: a fiftieth of the time is spent.
+/// After how many rows it pauses, and for how long. A slot is dropped as a whole.
 const ROWS_AT_ONCE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(5);
 

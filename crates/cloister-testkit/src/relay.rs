@@ -1,9 +1,9 @@
-//! A network that is late: connections go through a relay, which holds back what it is given.
+//! A network that is late: connections and datagrams go through a relay, which holds back what it is given.
 //!
-//! Within one connection nothing is overtaken; between two everything may be.
+//! Within one connection nothing is overtaken; between two everything may be, and between datagrams.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,12 @@ use crate::random::Rng;
 
 /// How much is held back of one direction of a connection, in pieces of up to 64 KiB.
 const MAX_HELD: usize = 256;
+
+/// The largest datagram that is passed on.
+const MAX_DATAGRAM: usize = 1 << 12;
+
+/// How long the target of a question has to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the relay looks whether it is over.
 const LOOK: Duration = Duration::from_millis(5);
@@ -73,6 +79,34 @@ impl Relay {
         listening.recv().expect("it listens")
     }
 
+    /// Passes each question, a datagram that comes to `at`, on to `to` from another port of `from`, and its answer back, which is as late
+    /// as a piece of a connection. `enter` is called as for [`Relay::listen`].
+    pub fn listen_to_questions(
+        &self,
+        at: SocketAddr,
+        from: IpAddr,
+        to: SocketAddr,
+        enter: impl FnOnce() + Send + 'static,
+    ) {
+        let (ready, listening) = sync_channel(1);
+        let shared = Arc::clone(&self.0);
+        thread::spawn(move || {
+            enter();
+            let socket = UdpSocket::bind(at).expect("a free port");
+            socket.set_read_timeout(Some(LOOK)).expect("a mode");
+            ready.send(()).expect("the starter waits");
+            let mut buffer = [0; MAX_DATAGRAM];
+            while !shared.over.load(Ordering::SeqCst) {
+                let Ok((len, asker)) = socket.recv_from(&mut buffer) else { continue };
+                let Ok(near) = socket.try_clone() else { continue };
+                let (question, due) = (buffer[..len].to_vec(), Instant::now() + shared.lateness());
+                // A question that gets no answer here gets none there.
+                thread::spawn(move || answer(&near, asker, &question, (from, to), due));
+            }
+        });
+        listening.recv().expect("it listens");
+    }
+
     /// Everything takes between `min` and `max` from now on, each piece another time.
     pub fn late(&self, min: Duration, max: Duration) {
         *lock(&self.0.late) = (min, max);
@@ -110,6 +144,24 @@ fn join(near: TcpStream, from: IpAddr, to: SocketAddr, shared: &Arc<Shared>) -> 
         thread::spawn(move || write(sink, &take, [from, to.ip()], &other));
     }
     Some(())
+}
+
+/// Asks the target, and sends what it says when it is due.
+fn answer(
+    near: &UdpSocket,
+    asker: SocketAddr,
+    question: &[u8],
+    (from, to): (IpAddr, SocketAddr),
+    due: Instant,
+) -> io::Result<()> {
+    let far = UdpSocket::bind((from, 0))?;
+    far.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    far.send_to(question, to)?;
+    let mut buffer = [0; MAX_DATAGRAM];
+    let len = far.recv(&mut buffer)?;
+    thread::sleep(due.saturating_duration_since(Instant::now()));
+    near.send_to(&buffer[..len], asker)?;
+    Ok(())
 }
 
 /// A piece of a connection, and when it may go on; an empty one is its end.
@@ -193,5 +245,27 @@ mod tests {
 
         drop(near);
         assert_eq!(far.read(&mut received).expect("the network of this host"), 0, "the end is passed on");
+    }
+
+    #[test]
+    fn a_question_is_passed_on_from_the_address_that_is_said_and_its_answer_is_late() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let from = IpAddr::from([127, 0, 0, 2]);
+        let server = UdpSocket::bind(local).expect("the network of this host");
+        let relay = Relay::new(Rng::new(7));
+        relay.late(LATE, LATE);
+        let at = UdpSocket::bind(local).and_then(|socket| socket.local_addr()).expect("a free port");
+        relay.listen_to_questions(at, from, server.local_addr().expect("it is bound"), || ());
+
+        let asker = UdpSocket::bind(local).expect("the network of this host");
+        let asked = Instant::now();
+        asker.send_to(b"who", at).expect("the network of this host");
+        let mut received = [0; 8];
+        let (len, passed_on) = server.recv_from(&mut received).expect("the network of this host");
+        assert_eq!((&received[..len], passed_on.ip()), (&b"who"[..], from));
+        server.send_to(b"I", passed_on).expect("the network of this host");
+        let (len, answered) = asker.recv_from(&mut received).expect("the network of this host");
+        assert_eq!((&received[..len], answered), (&b"I"[..], at));
+        assert!(asked.elapsed() >= LATE, "{:?}", asked.elapsed());
     }
 }

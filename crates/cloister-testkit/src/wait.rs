@@ -31,6 +31,27 @@ pub fn eventually_within<T, E: Debug>(
     }
 }
 
+/// As [`eventually`], in a task: the runtime has other work between two attempts.
+#[cfg(feature = "async")]
+pub async fn eventually_async<T, E: Debug>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + WAIT_TIMEOUT;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(last) if Instant::now() >= deadline => {
+                panic!("not in {WAIT_TIMEOUT:?}: {what}; last: {last:#?}")
+            }
+            Err(_) => tokio::time::sleep(REST).await,
+        }
+    }
+}
+
+/// Waits in a task until something is so. Panics after [`WAIT_TIMEOUT`].
+#[cfg(feature = "async")]
+pub async fn until_async(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    eventually_async(what, async || is_so().await.then_some(()).ok_or("not yet")).await;
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic::catch_unwind;

@@ -10,6 +10,7 @@ use cloister::ractor_cluster::RactorClusterMessage;
 use cloister::{CallError, Cloister, Config, NoAnswer, Status};
 use cloister_testkit::obedient::ports;
 use cloister_testkit::process::{Process, this_test};
+use cloister_testkit::wait::until_async;
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -83,15 +84,6 @@ fn start(role: &str, port: u16, ports: &[u16]) -> Process {
     Process::start(this_test("node_of_a_cluster").env(ROLE, format!("{role} {ports}")), |line| line)
 }
 
-/// Waits until `fits`, for as long as patience lasts.
-async fn eventually(what: &str, mut fits: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !fits().await {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn work(reply: RpcReplyPort<String>) -> WorkerMessage {
     WorkerMessage::Work(Vec::new(), reply)
 }
@@ -111,7 +103,7 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         let state = cloister.state();
         state.members.iter().map(|member| member.id.clone()).find(|id| id.name().to_string() == name)
     };
-    eventually("five members, four of them with a worker", async || {
+    until_async("five members, four of them with a worker", async || {
         let worker = |role| on(role).and_then(|node| cloister.actor_on::<WorkerMessage>("worker", &node));
         cloister.status() == Status::Up
             && cloister.state().members.len() == 5
@@ -182,7 +174,7 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     );
     assert!(took < PATIENCE, "its end was noticed, not waited for: {took:?}");
 
-    eventually("the killed node is no member", async || cloister.state().members.len() == 4).await;
+    until_async("the killed node is no member", async || cloister.state().members.len() == 4).await;
     let result = cloister.multicall("worker", work, LIMIT).await;
     assert!(
         result.failed.iter().all(|(node, _)| *node != slow),

@@ -9,6 +9,7 @@ use cloister::admin::{self, json};
 use cloister::ractor::Actor;
 use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot};
 use cloister_testkit::process::{Process, this_test};
+use cloister_testkit::wait::until_async;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -225,15 +226,9 @@ async fn requests_that_are_never_finished_hold_64_connections_at_most_and_no_pro
     }
     let began = std::time::Instant::now();
     let open = |unfinished: &[TcpStream]| unfinished.iter().filter(|stream| !is_closed(stream)).count();
-    while open(&unfinished) > 64 {
-        assert!(began.elapsed() < PATIENCE, "{} connections are open", open(&unfinished));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_async("64 connections at most are open", async || open(&unfinished) <= 64).await;
     assert_eq!(get(server, "/livez").await.0, 200);
-    while open(&unfinished) > 0 {
-        assert!(began.elapsed() < PATIENCE, "unfinished requests are kept");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_async("no unfinished request is kept", async || open(&unfinished) == 0).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
@@ -273,10 +268,8 @@ async fn the_seventeenth_stream_of_events_is_refused_until_another_ends() {
     assert_eq!(get(server, "/livez").await.0, 200);
     assert!(streams.iter().all(|stream| !is_closed(stream.get_ref())));
     streams.pop();
-    let began = std::time::Instant::now();
-    while get_head(server, "/events").await != 200 {
-        assert!(began.elapsed() < PATIENCE, "the place of a client that went is not free");
-    }
+    until_async("the place of a client that went is free", async || get_head(server, "/events").await == 200)
+        .await;
     assert!(get(server, "/metrics").await.1.contains("cloister_rejected_total{reason=\"admin_streams\"}"));
 }
 
@@ -378,9 +371,7 @@ async fn assemble() {
     let (me, other, server) = (free(), free(), free());
     let config = Config::new("shop").seeds([me.to_string(), other.to_string()]).port(me.port());
     let starting = tokio::spawn(cloister::start_with(config.consensus(2).admin_listen(server)));
-    while TcpStream::connect(server).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_async("the admin server listens", async || TcpStream::connect(server).await.is_ok()).await;
     println!("\nup");
     let failed = starting.await.unwrap().unwrap_err();
     panic!("a process that was asked to end goes on: {failed}");

@@ -11,7 +11,9 @@ use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister::ractor_cluster::RactorMessage;
 use cloister::{Change, Cloister, Config, ManagerActor, ManagerArguments, StateChange, Status};
 use cloister_testkit::loopback;
+use cloister_testkit::obedient::until;
 use cloister_testkit::process::{Process, this_test};
+use cloister_testkit::wait::until_async;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 /// What any of these things may take on a busy machine.
@@ -53,15 +55,6 @@ fn waiting(me: SocketAddr) -> Config {
 
 fn addresses() -> Vec<SocketAddr> {
     std::env::var(ADDRESSES).unwrap().split(',').map(|address| address.parse().unwrap()).collect()
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// Starts this test program again, in a role.
@@ -114,11 +107,7 @@ fn a_process_of_these_tests() {
             runtime.block_on(give_up(waiting(me)));
             drop(runtime);
             // What kept the port runs on the runtime of the node, and ends on its own.
-            let deadline = Instant::now() + PATIENCE;
-            while !is_free(me) {
-                assert!(Instant::now() < deadline, "the port is kept when the runtime is gone");
-                std::thread::yield_now();
-            }
+            until("the port is free when the runtime is gone", || is_free(me));
         }
         "two" => runtime.block_on(two()),
         "taken" => runtime.block_on(taken()),
@@ -173,15 +162,12 @@ async fn again_and_again() {
 
 /// Waits until there are no more tasks and descriptors than before.
 async fn settled(before: (usize, usize)) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    let what = format!("no more tasks and descriptors than {before:?}");
+    until_async(&what, async || {
         let now = burden();
-        if now.0 <= before.0 && now.1 <= before.1 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "tasks, descriptors: {now:?}, and {before:?} before");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        now.0 <= before.0 && now.1 <= before.1
+    })
+    .await;
 }
 
 #[test]
@@ -270,7 +256,7 @@ async fn second() {
     });
     let arguments = ManagerArguments::new(pair(all[1], &all)).unwrap().child(slow);
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
-    until("both see each other", || cloister.siblings().len() == 1).await;
+    until_async("both see each other", async || cloister.siblings().len() == 1).await;
     println!("up again");
     std::future::pending::<()>().await;
 }
@@ -332,8 +318,8 @@ async fn given_up() {
     let cloister = arguments.handle();
     let starting = cloister::start_with_arguments(arguments);
     assert!(tokio::time::timeout(Duration::from_millis(300), starting).await.is_err());
-    until("the node leaves", || cloister.status() == Status::Stopped).await;
-    until("its ports are free", || is_free(me) && is_free(admin)).await;
+    until_async("the node leaves", async || cloister.status() == Status::Stopped).await;
+    until_async("its ports are free", async || is_free(me) && is_free(admin)).await;
     settled(idle).await;
 }
 
@@ -413,7 +399,7 @@ async fn asked_to_leave() {
     let arguments = ManagerArguments::new(waiting(free())).unwrap();
     let cloister: Cloister = arguments.handle();
     let starting = tokio::spawn(cloister::start_with_arguments(arguments));
-    until("it looks for others", || cloister.status() == Status::Assembling).await;
+    until_async("it looks for others", async || cloister.status() == Status::Assembling).await;
     cloister.leave().await;
     let error = tokio::time::timeout(PATIENCE, starting).await.expect("it ends").unwrap().unwrap_err();
     assert!(error.to_string().contains("has left"), "{error}");

@@ -112,11 +112,11 @@ fn containers_whose_name_server_is_late_find_each_other_and_a_newcomer_finds_the
         return;
     }
     let project = Project::new("late", &["waits.yaml"]);
-    let slow = SlowDns::default();
+    let slow = SlowDns::new(LATE);
     scale(&project, 3);
     let nodes = project.nodes();
     for node in &nodes {
-        slow.delay(node, LATE);
+        slow.delay(node);
     }
     let began = Instant::now();
     nodes.iter().for_each(begin);
@@ -129,7 +129,7 @@ fn containers_whose_name_server_is_late_find_each_other_and_a_newcomer_finds_the
     scale(&project, 4);
     let nodes = project.nodes();
     let newcomer = nodes.iter().find(|node| node.view().is_err()).expect("one has not begun");
-    slow.delay(newcomer, LATE);
+    slow.delay(newcomer);
     let began = Instant::now();
     begin(newcomer);
     measured(&format!("a fourth, each answer of DNS {LATE:?} late: all agree"), &nodes, 4, began);

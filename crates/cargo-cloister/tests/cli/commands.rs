@@ -1,21 +1,19 @@
 //! `cargo cloister run --commands`.
 
 use std::fs;
-use std::time::Instant;
 
-use crate::tool::{STOP_TIMEOUT, Tool, wait_until_gone};
+use cloister_testkit::obedient::eventually;
+
+use crate::tool::{Tool, wait_until_gone};
 
 /// Waits until the state of a process in `/proc` is, or is not, that of a stopped one.
 fn wait_until_paused(pid: i32, paused: bool) {
-    let deadline = Instant::now() + STOP_TIMEOUT;
     let is_paused = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     };
-    while is_paused() != paused {
-        assert!(Instant::now() < deadline, "paused: {}", is_paused());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let what = if paused { "it is paused" } else { "it goes on" };
+    eventually(what, || (is_paused() == paused).then_some(()).ok_or("not yet"));
 }
 
 /// Waits until the node that was just started can hear SIGTERM; returns the line of the tool about it.

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloister_testkit::loopback;
+use cloister_testkit::obedient::eventually;
 use cloister_testkit::process::Process;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -133,12 +133,11 @@ fn fake_command(command: &str, nodes: u8, fake: &str, more: &[&str]) -> Command 
 
 /// Waits until none of the processes is there any more.
 pub(crate) fn wait_until_gone(pids: &[i32]) {
-    let deadline = Instant::now() + STOP_TIMEOUT;
-    let runs = |pid: &i32| test_kill_process(Pid::from_raw(*pid).unwrap()).is_ok() && !is_zombie(*pid);
-    while pids.iter().any(runs) {
-        assert!(Instant::now() < deadline, "{pids:?} still run");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let runs = |pid: &&i32| test_kill_process(Pid::from_raw(**pid).unwrap()).is_ok() && !is_zombie(**pid);
+    eventually("all have ended", || {
+        let left: Vec<&i32> = pids.iter().filter(runs).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} still run")) }
+    });
 }
 
 /// Whether the process is a zombie: in a container, its new parent often does not wait for it.

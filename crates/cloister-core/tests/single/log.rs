@@ -2,12 +2,10 @@
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, Instant};
 
+use cloister_testkit::wait::eventually_async;
 use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
-
-use crate::PATIENCE;
 
 /// With one subscriber, tracing caches a callsite's interest from the first thread that reaches it. A thread without a subscriber
 /// would switch the line off for all. A second subscriber prevents the caching.
@@ -35,12 +33,11 @@ impl Log {
 
     /// Waits for a line with all of these words.
     pub(crate) async fn expect(&self, words: &[&str]) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.lines(words) == 0 {
-            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-            assert!(Instant::now() < deadline, "no line has {words:?}: {text}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually_async(&format!("a line with {words:?}"), async || match self.lines(words) {
+            0 => Err(String::from_utf8(self.0.lock().unwrap().clone()).unwrap()),
+            _ => Ok(()),
+        })
+        .await;
     }
 }
 

@@ -10,6 +10,7 @@ use cloister_core::{
     Change, ChildSpec, Config, ExitReason, ManagerActor, ManagerArguments, Obstacle, Status,
 };
 use cloister_testkit::alone;
+use cloister_testkit::wait::{eventually_async, until_async};
 use tokio::sync::mpsc;
 
 use crate::log::Log;
@@ -98,11 +99,11 @@ async fn a_part_that_crashes_before_its_manager_knows_of_it_begins_a_new_incarna
     }
     // Those that run there are dead before the manager looks.
     std::thread::sleep(Duration::from_millis(50));
-    let deadline = Instant::now() + PATIENCE;
-    while node.cloister.node() == first || node.cloister.status() != Status::Up {
-        assert!(Instant::now() < deadline, "its manager has not heard of it: {}", node.cloister.status());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually_async("its manager hears of it", async || match node.cloister.status() {
+        Status::Up if node.cloister.node() != first => Ok(()),
+        status => Err(status),
+    })
+    .await;
     node.end().await;
 }
 
@@ -178,11 +179,11 @@ async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
         taken = std::net::TcpListener::bind(("127.0.0.1", port)).ok();
         tokio::task::yield_now().await;
     }
-    let deadline = Instant::now() + PATIENCE;
-    while !in_words(&node.cloister.readiness().await.missing).contains("is taken") {
-        assert!(Instant::now() < deadline, "{:?}", node.cloister.readiness().await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually_async("readiness names the port that is taken", async || {
+        let missing = in_words(&node.cloister.readiness().await.missing);
+        if missing.contains("is taken") { Ok(()) } else { Err(missing) }
+    })
+    .await;
     drop(taken);
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
     assert_ne!(node.cloister.node(), first);
@@ -220,20 +221,14 @@ async fn a_list_counts_this_node_whether_it_names_it_or_not() {
         let config = Config::new("alone").seeds(&seeds).port(me);
         let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
         let known = format!("alone@127.0.0.1:{me}");
-        let deadline = Instant::now() + PATIENCE;
-        while node.cloister.node().name().to_string() != known {
-            assert!(Instant::now() < deadline, "{seeds:?}: {}", node.cloister.node());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_async(&known, async || node.cloister.node().name().to_string() == known).await;
         assert_eq!(node.cloister.consensus(), consensus, "{seeds:?}");
         if consensus > 1 {
-            let mut missing = in_words(&node.cloister.readiness().await.missing);
-            while missing == STARTING {
-                assert!(Instant::now() < deadline, "{seeds:?}: {missing}");
-                // The manager runs here, too, and an answer without a monitor takes no turn of its own.
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                missing = in_words(&node.cloister.readiness().await.missing);
-            }
+            let missing = eventually_async("the node listens", async || {
+                let missing = in_words(&node.cloister.readiness().await.missing);
+                if missing == STARTING { Err(missing) } else { Ok(missing) }
+            })
+            .await;
             assert!(missing.contains(&format!("1 of {consensus} nodes")), "{seeds:?}: {missing}");
         }
         node.end().await;
@@ -252,11 +247,7 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
     for part in node.manager.get_children() {
         part.kill();
     }
-    let deadline = Instant::now() + PATIENCE;
-    while node.cloister.node() == first {
-        assert!(Instant::now() < deadline, "{first} begins no new incarnation");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_async("it begins a new incarnation", async || node.cloister.node() != first).await;
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
     assert_eq!(log.lines(&words), 1);
     node.end().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloister::{Cloister, Config, ManagerArguments};
 use cloister_entity::{
@@ -11,10 +11,8 @@ use cloister_entity::{
 };
 use cloister_table::TableError;
 use cloister_testkit::alone;
+use cloister_testkit::wait::until_async;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// What any of these things may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A counter that can be spoilt.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -119,14 +117,6 @@ async fn start_with(config: Config, options: EntityOptions) -> (Cloister, Entiti
     let mut arguments = ManagerArguments::new(config).unwrap();
     let counters = arguments.entities::<Counter>(options).unwrap();
     (cloister::start_with_arguments(arguments).await.unwrap(), counters)
-}
-
-async fn until(mut is_so: impl AsyncFnMut() -> bool, what: &str) {
-    let began = Instant::now();
-    while !is_so().await {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 fn failure(answer: Result<u64, EntityError>) -> Failure {
@@ -253,14 +243,15 @@ async fn a_message_that_was_not_applied_comes_back(counters: &Entities<Counter>)
         cast.await.unwrap();
     }
     assert!(hang.await.unwrap().is_err());
-    until(async || counters.call("back", CounterMessage::Get).await == Ok(1_107), "all are added").await;
+    until_async("all are added", async || counters.call("back", CounterMessage::Get).await == Ok(1_107))
+        .await;
     assert!(busy.load(Ordering::Relaxed) > 0, "the inbox was full");
 }
 
 async fn a_state_that_cannot_be_read_is_kept(counters: &Entities<Counter>) {
     assert_eq!(counters.call("spoilt", CounterMessage::BecomeUnreadable).await, Ok(0));
     // Until it is loaded again it does not show.
-    until(async || counters.active() == 0, "no entity is an object").await;
+    until_async("no entity is an object", async || counters.active() == 0).await;
     for message in [CounterMessage::Get, CounterMessage::Add(1), CounterMessage::Forget] {
         let failed = failure(counters.call("spoilt", message).await);
         assert!(matches!(&failed, Failure::State(cause) if cause.contains("a later release")), "{failed}");
@@ -281,7 +272,7 @@ async fn timers_fire_once_and_not_when_cancelled(counters: &Entities<Counter>) {
     // In an hour, so the last one is not due now.
     counters.call("t", CounterMessage::In(Duration::from_secs(3_600), "late".to_owned())).await.unwrap();
     let alarms = async || counters.call("t", CounterMessage::Alarms).await.unwrap();
-    until(async || alarms().await == 2, "two timers have fired").await;
+    until_async("two timers have fired", async || alarms().await == 2).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(alarms().await, 2, "each once");
     counters.call("t", CounterMessage::Forget).await.unwrap();
@@ -298,7 +289,7 @@ async fn what_only_reads_writes_nothing_and_what_is_idle_is_no_object(counters: 
     }
     assert_eq!(counters.len().await, Ok(before), "nothing was written for what was read");
     assert!(counters.active() >= 50, "{} objects", counters.active());
-    until(async || counters.active() == 0, "no entity is an object").await;
+    until_async("no entity is an object", async || counters.active() == 0).await;
 }
 
 async fn one_key_is_handled_one_after_the_other(counters: &Entities<Counter>) {
@@ -319,13 +310,13 @@ async fn one_key_is_handled_one_after_the_other(counters: &Entities<Counter>) {
 async fn what_is_written_lazily_is_written(counters: &Entities<Counter>) {
     assert_eq!(counters.call("a", CounterMessage::Add(7)).await, Ok(7));
     assert_eq!(counters.len().await, Ok(0), "it is not written yet");
-    until(async || counters.len().await == Ok(1), "it is written").await;
+    until_async("it is written", async || counters.len().await == Ok(1)).await;
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
     // What a timer has changed is written, too, after what the message has that set it.
     counters.call("t", CounterMessage::In(Duration::from_millis(600), "late".to_owned())).await.unwrap();
-    until(async || counters.active() == 0, "no entity is an object").await;
+    until_async("no entity is an object", async || counters.active() == 0).await;
     assert_eq!(counters.call("t", CounterMessage::Alarms).await, Ok(1));
     // What cannot be written is dropped when it is to be, and the entity works on.
     assert_eq!(counters.call("b", CounterMessage::BecomeUnwritable).await, Ok(100));
-    until(async || counters.call("b", CounterMessage::Get).await == Ok(0), "it begins anew").await;
+    until_async("it begins anew", async || counters.call("b", CounterMessage::Get).await == Ok(0)).await;
 }

@@ -2,7 +2,8 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+
+use cloister_testkit::wait::until_async;
 
 use super::*;
 
@@ -71,26 +72,17 @@ fn node_server(name: &str, port: u16) -> NodeServer {
         .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// Waits until `fits`.
-async fn eventually(what: &str, mut fits: impl FnMut() -> bool) {
-    let deadline = Instant::now() + TEST_TIMEOUT;
-    while !fits() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn the_listener_of_the_node_server_is_closed_and_not_opened_again() {
     let (server, sessions, address) = open_server().await;
     let silent = TcpStream::connect(address).expect("ractor listens");
     watch(&server, &sessions).await.unwrap();
     close_listener(&server).await.unwrap();
-    eventually("the port refuses", || TcpStream::connect(address).is_err()).await;
+    until_async("the port refuses", async || TcpStream::connect(address).is_err()).await;
     silent.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     // Closed or reset, by the kill or with the listener.
     assert!(matches!((&silent).read(&mut [0]), Ok(0) | Err(_)));
-    eventually("no child is left", || server.get_children().is_empty()).await;
+    until_async("no child is left", async || server.get_children().is_empty()).await;
     let answer = server.call(NodeServerMessage::GetSessions, Some(QUERY_TIMEOUT)).await;
     assert!(matches!(answer, Ok(CallResult::Success(_))), "the node server lives on");
     assert!(server.get_children().is_empty(), "nothing was started anew");
@@ -109,7 +101,7 @@ async fn a_session_without_our_label_is_killed_before_it_authenticates() {
         ractor_cluster::client_connect(&attacker, address).await.unwrap();
     }
     let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
-    eventually("every session ends, or is authenticated", || {
+    until_async("every session ends, or is authenticated", async || {
         count(&fate.ended) + count(&fate.authenticated) >= 20
     })
     .await;
@@ -128,5 +120,5 @@ async fn silent_sockets_past_our_port_are_closed_at_once() {
         let closed = tokio::time::timeout(Duration::from_secs(5), socket.readable()).await;
         assert!(closed.is_ok(), "a socket that says nothing stays open");
     }
-    eventually("only the listener is left", || server.get_children().len() == 1).await;
+    until_async("only the listener is left", async || server.get_children().len() == 1).await;
 }

@@ -63,9 +63,10 @@ impl TrackedSocket {
         };
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
-        options.set_tcp_keepalive(
-            &TcpKeepalive::new().with_time(patience).with_interval(Duration::from_secs(1)),
-        )?;
+        // The kernel counts both in whole seconds, and refuses zero.
+        let second = Duration::from_secs(1);
+        options
+            .set_tcp_keepalive(&TcpKeepalive::new().with_time(patience.max(second)).with_interval(second))?;
         #[cfg(target_os = "linux")]
         options.set_tcp_user_timeout(Some(patience))?;
         Ok(Self {

@@ -188,6 +188,16 @@ mod tests {
         (far, Arc::new(TrackedSocket::new(near, application, Clock, TEST_TIMEOUT).unwrap()))
     }
 
+    /// Half of the shortest `unreachable_after` is less than the second in which the kernel counts.
+    #[tokio::test]
+    async fn a_connection_is_taken_with_any_patience_that_the_configuration_allows() {
+        for patience in [Duration::from_millis(100), Duration::from_secs(2 * 3600)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            TrackedSocket::new(far, &Application::here(), Clock, patience).unwrap();
+        }
+    }
+
     /// A runtime that is not driven: it makes no progress.
     fn standing_still() -> (tokio::runtime::Runtime, Application) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

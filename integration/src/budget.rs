@@ -21,6 +21,14 @@ impl Budget {
         assert!(measured <= max, "{what}: {measured:?}, over {max:?}");
     }
 
+    /// As [`meet`](Self::meet), but for the time in which nodes waited for a processor.
+    #[track_caller]
+    pub fn meet_despite(self, delay: Duration, what: &str, measured: Duration) {
+        self.show(&format!("{what} (a node waited {:.1} ms for a processor)", millis(delay)), measured);
+        let max = self.0.mul_f64(patience()) + delay;
+        assert!(measured <= max, "{what}: {measured:?}, over {max:?}");
+    }
+
     /// Only prints the measured time beside the bar, for times that grow many times over on a busy machine.
     pub fn show(self, what: &str, measured: Duration) {
         let Self(bar) = self;

@@ -13,7 +13,8 @@
 //! `CLOISTER_TEST_LONG=1` ([`lasting`]).
 //!
 //! `CLOISTER_TEST_PATIENCE` says how many times longer than its bar anything may take before a test fails (default 2): the
-//! bars are meant for an idle machine. What was measured is printed beside the bar.
+//! bars are meant for an idle machine. What was measured is printed beside the bar. Where a bar is shorter than a busy machine may stand
+//! still, the time in which nodes waited for a processor does not count ([`RunDelay`]).
 
 #![allow(
     clippy::missing_errors_doc,
@@ -37,6 +38,7 @@ mod plan;
 mod random;
 mod rate;
 mod required;
+mod run_delay;
 mod topology;
 mod usage;
 mod watch;
@@ -63,6 +65,7 @@ pub use plan::Plan;
 pub use random::Random;
 pub use rate::{Rate, in_turn, rate};
 pub use required::{lasting, required};
+pub use run_delay::RunDelay;
 pub use topology::{Topology, bridge_ip};
 pub use usage::Usage;
 pub use watch::Record;

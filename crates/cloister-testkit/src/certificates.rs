@@ -25,6 +25,8 @@ pub struct Order {
     pub expired: bool,
     /// Whether it ends in a few days, which is less than a fifth of its life.
     pub ends_soon: bool,
+    /// How long it takes until it is valid; without this it has been for a month.
+    pub starts_in: Option<Duration>,
     /// Whether it may be used by servers only.
     pub servers_only: bool,
     /// Whether it may sign others itself.
@@ -52,7 +54,14 @@ pub struct Paths {
 
 impl Default for Order {
     fn default() -> Self {
-        Self { name: "it", expired: false, ends_soon: false, servers_only: false, authority: false }
+        Self {
+            name: "it",
+            expired: false,
+            ends_soon: false,
+            starts_in: None,
+            servers_only: false,
+            authority: false,
+        }
     }
 }
 
@@ -77,7 +86,7 @@ impl Authority {
     pub fn sign(&self, order: &Order) -> Pair {
         let mut params = CertificateParams::new(vec![order.name.to_owned()]).expect("a name");
         let now = date_time_ymd(1970, 1, 1) + SystemTime::UNIX_EPOCH.elapsed().expect("it is later");
-        params.not_before = now - 30 * DAY;
+        params.not_before = order.starts_in.map_or(now - 30 * DAY, |pause| now + pause);
         params.not_after = match order {
             Order { expired: true, .. } => now - DAY,
             Order { ends_soon: true, .. } => now + 3 * DAY,

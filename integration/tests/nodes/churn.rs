@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Agreement, Block, Budget, Node, Notice, Plan, Record, agree, between, eventually, marks, median, names,
-    report, start_all,
+    Agreement, Block, Budget, Node, Notice, Plan, Record, RunDelay, agree, between, eventually, marks,
+    median, names, report, start_all,
 };
 
 /// Five nodes that are up with one view and watch what they claim, in the order of their age.
@@ -27,7 +27,7 @@ fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_start() {
     let block = Block::new(6);
     let ips = block.ips();
     let (_, mut nodes, before) = cluster(&Plan::list(&ips[..5]));
-    let marks = marks(&nodes);
+    let (marks, delay) = (marks(&nodes), RunDelay::since_now(&nodes));
     let mut newcomer = Node::start(&Plan::at(ips[5]).seeds(&ips[..5]));
     newcomer.watch();
     nodes.push(newcomer);
@@ -36,7 +36,7 @@ fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_start() {
     assert_eq!(after.sentry, before.sentry, "the oldest stays the sentry");
     // Its first link is later than its start.
     let took = between(nodes[5].started(), up);
-    Budget::millis(300).meet("a node joins five: from its start to all up", took);
+    Budget::millis(300).meet_despite(delay.of(&nodes), "a node joins five: from its start to all up", took);
     for (node, mark) in nodes.iter().zip(marks) {
         let came = node.up_with(&names(&nodes), mark);
         assert!(came.lost > 0, "{} gives slots to the newcomer: {came:?}", node.name());
@@ -52,7 +52,7 @@ fn a_node_that_is_killed_is_down_as_crashed_and_the_others_are_up_within_300_ms(
     for (victim, role) in [(3, "a member"), (0, "the sentry")] {
         let (_, mut nodes, before) = five();
         let mut dead = nodes.remove(victim);
-        let marks = marks(&nodes);
+        let (marks, delay) = (marks(&nodes), RunDelay::since_now(&nodes));
         let at = dead.kill();
         let mut latest = Duration::ZERO;
         for (node, mark) in nodes.iter().zip(marks) {
@@ -63,9 +63,11 @@ fn a_node_that_is_killed_is_down_as_crashed_and_the_others_are_up_within_300_ms(
             let up = node.up_with(&names(&nodes), mark);
             latest = latest.max(between(at, up.at));
         }
+        let delay = delay.of(&nodes);
         let (after, _) = agree(&nodes);
         assert_eq!(after.sentry, before.members[usize::from(victim == 0)], "the oldest that lives");
-        Budget::millis(300).meet(&format!("kill -9 of {role} of five: until all others are up"), latest);
+        let what = format!("kill -9 of {role} of five: until all others are up");
+        Budget::millis(300).meet_despite(delay, &what, latest);
         after.check_claims(&mut nodes);
         nodes.push(dead);
         check(Record::default(), &mut nodes);
@@ -77,7 +79,7 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
     for (victim, role) in [(3, "a member"), (0, "the sentry")] {
         let (_, mut nodes, _) = five();
         let mut leaver = nodes.remove(victim);
-        let marks = marks(&nodes);
+        let (marks, delay) = (marks(&nodes), RunDelay::since_now(&nodes));
         let at = leaver.signal("TERM");
         let status = leaver.wait();
         let ended = cloister::clock::Clock.now().as_nanos();
@@ -93,16 +95,18 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
             latest = latest.max(between(at, leave.at));
             claimed = claimed.max(up.at);
         }
+        let delay = delay.of(&nodes);
         let (after, _) = agree(&nodes);
         after.check_claims(&mut nodes);
-        Budget::millis(500).meet(&format!("SIGTERM to {role} of five: until all others know"), latest);
+        let what = format!("SIGTERM to {role} of five: until all others know");
+        Budget::millis(500).meet_despite(delay, &what, latest);
         // It ends when all have told it that they hold the lease of the view without it. That is when they claim its
         // slots; their listeners write down the time at which they come to read of it.
         let (ended_after, claimed_after) = (between(at, ended), between(at, claimed));
         let moved = format!(
             "    its process ended {ended_after:.1?}, its slots were claimed {claimed_after:.1?} after it"
         );
-        Budget::millis(50).meet(&moved, between(ended, claimed));
+        Budget::millis(50).meet_despite(delay, &moved, between(ended, claimed));
         nodes.push(leaver);
         check(Record::default(), &mut nodes);
     }

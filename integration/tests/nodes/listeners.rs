@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Block, Budget, Node, Plan, agree, between, eventually, report, start_all};
+use cloister_integration::{
+    Block, Budget, Node, Plan, RunDelay, agree, between, eventually, report, start_all,
+};
 
 /// How long a holder moves its data.
 const HOLD: Duration = Duration::from_secs(2);
@@ -23,10 +25,12 @@ fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_no_other() {
     nodes[0].ask("dies mortal");
     nodes[0].ask("dawdles sloth 10000");
     nodes[0].ask("observes witness");
+    let delay = RunDelay::since_now(&nodes);
     nodes.push(Node::start(&plans[3]));
     let (view, up) = agree(&nodes);
     let took = between(nodes[3].started(), up);
-    Budget::millis(400).meet("beside a slow listener a fourth node joins: from its start to all up", took);
+    let what = "beside a slow listener a fourth node joins: from its start to all up";
+    Budget::millis(400).meet_despite(delay.of(&nodes), what, took);
     view.check_claims(&mut nodes);
     assert_eq!(nodes[0].notices_of("mortal").len(), 2, "the present state and the change it died of");
     let witness = nodes[0].notices_of("witness");
@@ -34,10 +38,11 @@ fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_no_other() {
 
     // And again, now that one of them is dead.
     let mut dead = nodes.remove(1);
+    let delay = RunDelay::since_now(&nodes);
     let killed = dead.kill();
     let (_, up) = agree(&nodes);
-    Budget::millis(300)
-        .meet("beside a slow listener one is killed: until the others are up", between(killed, up));
+    let what = "beside a slow listener one is killed: until the others are up";
+    Budget::millis(300).meet_despite(delay.of(&nodes), what, between(killed, up));
     assert_eq!(nodes[0].notices_of("mortal").len(), 2);
     assert_eq!(nodes[0].notices_of("sloth").len(), 1, "it is still busy with the present state");
 }

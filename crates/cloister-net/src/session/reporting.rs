@@ -47,11 +47,7 @@ impl SessionState {
                 // No fault. The dialer backs off as after one: the connection that is kept may be half-open at the other end.
                 debug!(peer_addr = %target, "a connection that the node there dialled at the same time is kept");
             }
-            (Some(target), _) => {
-                if self.failure_log.record(Instant::now(), target, &error, |_| Some(0)).is_some() {
-                    warn!(peer_addr = %target, %error, "connection failed");
-                }
-            }
+            (Some(target), _) => self.log_failure(target, &error),
             (None, Some(failure)) => self.on_rejected(session.remote, failure),
             (None, None) => {}
         }
@@ -60,6 +56,13 @@ impl SessionState {
         let own = incompatible.and_then(|hello| listen_address(&hello.member.id, session.remote));
         let target = session.target.or(own);
         self.notify_dialer(DialerMessage::Ended { link, target, error });
+    }
+
+    /// Logs that a dialled connection failed, at the second time with the same cause.
+    pub(super) fn log_failure(&mut self, target: SocketAddr, error: &str) {
+        if self.failure_log.record(Instant::now(), target, error, |_| Some(0)).is_some() {
+            warn!(peer_addr = %target, %error, "connection failed");
+        }
     }
 
     /// A frame was not sent: its receiver would have ended the connection.

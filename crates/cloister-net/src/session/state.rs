@@ -108,7 +108,10 @@ impl SessionState {
         self.end(link, &text);
     }
 
-    fn never_opened(&self, link: LinkId, target: Option<SocketAddr>, error: String) {
+    fn never_opened(&mut self, link: LinkId, target: Option<SocketAddr>, error: String) {
+        if let Some(target) = target {
+            self.log_failure(target, &error);
+        }
         self.notify_dialer(DialerMessage::Ended { link, target, error });
     }
 

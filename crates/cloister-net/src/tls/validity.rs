@@ -52,6 +52,11 @@ impl Age {
         self.warning_at(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
     }
 
+    /// Whether peers accept it now.
+    pub(crate) fn is_valid(self) -> bool {
+        matches!(self.warning(), None | Some(CertificateWarning::ExpiresSoon(_)))
+    }
+
     fn warning_at(self, now: Duration) -> Option<CertificateWarning> {
         let life = self.not_after.saturating_sub(self.not_before);
         if now < self.not_before {

@@ -73,11 +73,19 @@ impl Watcher {
         match look {
             Look::Unchanged => (self.seen, self.logged) = (None, None),
             Look::Changed(new) => {
-                // An old file that is put back by mistake must not cut this node off.
-                if let Some(CertificateWarning::Expired(at)) = new.age.warning()
-                    && self.tls.age().warning().is_none()
+                // Neither an old file that is put back by mistake nor one that is written too early must cut this node off.
+                let fault = match new.age.warning() {
+                    Some(CertificateWarning::Expired(at)) => {
+                        Some(format!("it expired at {at}: write one that is valid"))
+                    }
+                    Some(CertificateWarning::NotYet(at)) => {
+                        Some(format!("it is valid from {at} on: it is taken into use then"))
+                    }
+                    _ => None,
+                };
+                if let Some(fault) = fault
+                    && self.tls.age().is_valid()
                 {
-                    let fault = format!("it expired at {at}: write one that is valid");
                     return self.broken((Some(new.digest), Vec::new()), &fault);
                 }
                 (self.seen, self.logged) = (None, None);

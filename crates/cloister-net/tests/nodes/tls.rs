@@ -409,6 +409,20 @@ fn an_expired_file_does_not_take_the_place_of_a_valid_one() {
 }
 
 #[test]
+fn a_file_that_is_not_valid_yet_is_taken_when_it_is() {
+    let (home, authority) = (TempDir::new().unwrap(), Authority::new("cluster"));
+    let [me] = addresses();
+    let paths = authority.equip(home.path(), &Order { ends_soon: true, ..Order::default() });
+    let node = TestNode::up(&secured(Plan::new(me, &[]), &paths, "it"));
+    // Longer than two looks at the files, after which what cannot be used is logged.
+    authority.equip(home.path(), &Order { starts_in: Some(Duration::from_secs(10)), ..Order::default() });
+    let taken = |line: &str| line.contains("new TLS files are in use");
+    node.expect("it is logged", |line| line.contains("stay in use") && line.contains("it is valid from 20"));
+    assert_eq!(node.count(taken), 0, "{}", node.text());
+    node.expect("it is taken when it is valid", taken);
+}
+
+#[test]
 fn a_key_is_never_printed() {
     let (home, authority) = (TempDir::new().unwrap(), Authority::new("cluster"));
     let (mut nodes, _) = assemble(&addresses::<2>(), Some((home.path(), &authority)));

@@ -2,11 +2,14 @@
 
 mod attended;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_core::{Cloister, internal};
+use cloister_core::Cloister;
+use cloister_core::internal::{self, runtime};
+use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 use self::attended::Attended;
@@ -50,8 +53,22 @@ pub fn leave_on_signal(cloister: &Cloister) {
 /// As [`leave_on_signal`], until `ended`.
 pub(crate) fn attend(cloister: &Cloister, ended: impl Future<Output = ()> + Send + 'static) -> Ending {
     let ending = Ending::default();
-    match Signals::new() {
-        Ok(signals) => drop(tokio::spawn(wait(signals, cloister.clone(), ended, ending.clone()))),
+    // On the runtime of the node: the program's may be blocked when a signal comes, and a second one must end the process then.
+    let listening = runtime::handle().and_then(|runtime| {
+        let _entered = runtime.enter();
+        Ok((Signals::new()?, runtime.clone()))
+    });
+    match listening {
+        Ok((signals, runtime)) => {
+            // It goes with the program's runtime, too: then nothing is left that could leave.
+            let (alive, gone) = oneshot::channel::<Infallible>();
+            tokio::spawn(async move {
+                let _alive = alive;
+                ended.await;
+            });
+            let ended = async { drop(gone.await) };
+            runtime.spawn(wait(signals, cloister.clone(), ended, ending.clone()));
+        }
         Err(cause) => error!(error = %cause, "cannot listen to signals: SIGTERM will not leave in order"),
     }
     ending

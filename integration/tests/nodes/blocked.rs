@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Block, Node, Plan, agree, eventually, get, marks, report, start_all};
+use cloister_integration::{
+    Block, Node, Plan, agree, between, eventually, get, marks, now, report, start_all,
+};
 use cloister_json::Readiness;
 use tempfile::TempDir;
 
@@ -14,6 +16,9 @@ const BLOCKED_MS: u64 = 5000;
 
 /// How much later than the block begins it may be seen.
 const SEEN_MS: u64 = 3000;
+
+/// A signal within a second of another is the same request.
+const ONE_REQUEST: Duration = Duration::from_millis(1100);
 
 #[test]
 fn a_program_that_blocks_its_one_worker_thread_stays_a_member_and_says_so() {
@@ -33,6 +38,23 @@ fn with_tls_too_a_program_that_blocks_stays_a_member_and_says_so() {
 #[test]
 fn a_program_that_blocks_the_runtime_of_its_main_thread_stays_a_member_and_says_so() {
     block(0, |plan| plan);
+}
+
+/// The first one cannot be heard by a program that is blocked, so the node does not leave.
+#[test]
+fn a_program_that_blocks_is_ended_by_a_second_sigterm() {
+    let plan = Plan::at(Block::new(1).ips()[0]).threads(1);
+    let mut nodes = start_all(&[plan]);
+    agree(&nodes);
+    nodes[0].send_command("blocks 600000");
+    eventually("/readyz says that the runtime does not answer", || stalled_ms(&nodes[0]));
+    let first = nodes[0].signal("TERM");
+    eventually("it is another request", || {
+        let passed = between(first, now());
+        if passed > ONE_REQUEST { Ok(()) } else { Err(passed) }
+    });
+    nodes[0].signal("TERM");
+    assert_eq!(nodes[0].wait().code(), Some(143));
 }
 
 fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, report};
 
-/// How long the call waits: the slow one never answers.
-const LIMIT: Duration = Duration::from_millis(2500);
+/// How long the call waits: the slow one never answers. All others do long before: one that panics writes a backtrace first, which
+/// takes seconds on a busy machine.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_result_at_the_limit() {
@@ -42,7 +43,7 @@ fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_res
     let reasons = result["failed"].as_object().expect("reasons by node");
     assert_eq!(reasons.len(), 3, "{result}");
     let on = |node: &Node| format!("\"worker\" on {}", node.name());
-    let silent = format!("no answer from {} within 2.5s; ", on(&nodes[2]));
+    let silent = format!("no answer from {} within 10s; ", on(&nodes[2]));
     let died = format!("{} ended or dropped the call without an answer after ", on(&nodes[3]));
     let lost = format!("the link was lost before {} answered, after ", on(&dead));
     for (node, words) in [(&nodes[2], silent), (&nodes[3], died), (&dead, lost)] {

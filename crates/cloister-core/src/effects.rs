@@ -215,14 +215,15 @@ impl Effects {
         }
         let (manager_hold, token) = (&self.manager_hold, &token);
         let hold = change.hold.map(|held| move || manager_hold.clone().unwrap_or_else(|| token(held)));
-        let held = self.shared.listeners().notify(change, placement, hold);
+        let incarnation = self.publisher.incarnation();
+        let held = self.shared.listeners().notify(change, placement, hold, || incarnation.is_over());
         match change.to {
             Status::Up => self.with_links(|links| links.assembled(true)),
             Status::Assembling => self.with_links(|links| links.assembled(false)),
             _ => {}
         }
-        self.shared.announce(change.to);
-        if change.to == Status::Up && change.from != Status::Up {
+        self.shared.announce_of(incarnation, change.to);
+        if change.to == Status::Up && change.from != Status::Up && !incarnation.is_over() {
             self.report(Command::Up);
         }
         let held = held || self.manager_hold.is_some();

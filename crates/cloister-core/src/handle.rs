@@ -4,6 +4,7 @@ mod claim;
 mod definitions;
 mod drain;
 mod inboxes;
+mod incarnation;
 mod inspect;
 mod obstacle;
 mod peer;
@@ -26,13 +27,14 @@ use crate::listener::{HOLD_GRACE, HoldMode, Listener, StateChange};
 use crate::messages::MonitorMessage;
 
 pub use claim::Claim;
+pub(crate) use incarnation::IncarnationState;
 pub use obstacle::{NotUpError, Obstacle};
 pub use peer::{Peer, PeerState};
 pub use readiness::Readiness;
 pub(crate) use registered::{MessageType, Named};
 pub use ring::NamedRing;
 pub use shared::Companion;
-pub(crate) use shared::{IncarnationState, Shared};
+pub(crate) use shared::Shared;
 pub use waiting::WaitingLimit;
 pub(crate) use waiting::{TooMany, WaitingCall, WaitingLimits};
 

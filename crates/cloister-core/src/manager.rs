@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::error::{ExitReason, ListenError};
@@ -130,6 +131,8 @@ pub struct ManagerState {
     failures: u32,
     /// Whether the node joins as soon as children run that are started before.
     awaits_children: bool,
+    /// The task of a node that was asked to leave, until the manager is stopped. It is dropped with the manager.
+    draining: JoinSet<()>,
 }
 
 impl Actor for ManagerActor {
@@ -149,7 +152,8 @@ impl Actor for ManagerActor {
         arguments.shared.define(&arguments.definitions);
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
         let runner = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
-        Ok(ManagerState { arguments, runner, children, failures: 0, awaits_children: false })
+        let draining = JoinSet::new();
+        Ok(ManagerState { arguments, runner, children, failures: 0, awaits_children: false, draining })
     }
 
     async fn post_start(
@@ -165,11 +169,15 @@ impl Actor for ManagerActor {
 
     async fn handle(
         &self,
-        _: ActorRef<ManagerMessage>,
+        myself: ActorRef<ManagerMessage>,
         message: ManagerMessage,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
         match message.0 {
+            Command::Leave => {
+                state.drain(myself);
+                Ok(())
+            }
             Command::Identified(identity) => state.begin(identity).await,
             Command::Identify => state.identify().await,
             Command::Moved(address) => {
@@ -178,7 +186,9 @@ impl Actor for ManagerActor {
             }
             Command::Up => {
                 state.failures = 0;
-                state.children.start();
+                if !state.is_leaving() {
+                    state.children.start();
+                }
                 Ok(())
             }
             Command::ChildStarted { child, started } => {
@@ -227,7 +237,13 @@ impl Actor for ManagerActor {
         myself: ActorRef<ManagerMessage>,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
-        state.arguments.shared.drain().await;
+        if state.is_leaving() {
+            // It has ended, or was given up.
+            let _ = state.draining.join_next().await;
+        } else {
+            // The supervisor stops its manager: from here on no event of a child is handled.
+            state.arguments.shared.drain().await;
+        }
         state.arguments.shared.registered().unmonitor(&myself.get_cell());
         state.runner.leave(state.children.stop()).await;
         state.arguments.shared.end(ExitReason::Left);
@@ -238,8 +254,35 @@ impl Actor for ManagerActor {
 }
 
 impl ManagerState {
+    /// Whether this node was asked to leave.
+    fn is_leaving(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// Drains while the manager goes on: children that fail meanwhile are started again. Then the manager is stopped.
+    fn drain(&mut self, myself: ActorRef<ManagerMessage>) {
+        if self.is_leaving() {
+            return;
+        }
+        let shared = Arc::clone(&self.arguments.shared);
+        self.draining.spawn(async move {
+            shared.drain().await;
+            myself.stop(Some(ExitReason::Left.to_string()));
+        });
+    }
+
+    /// The incarnation of a node that was asked to leave has ended: there is nothing to drain for.
+    fn cut_draining_short(&mut self, cause: &str) {
+        warn!(target: TARGET, error = cause, "this node has left before it had drained: correct its `error`");
+        self.draining.abort_all();
+        self.runner.stop_manager();
+    }
+
     /// Finds out the address of this node, at once if nothing has to be looked up, and joins. Waits for the children that run before.
     async fn identify(&mut self) -> Result<(), ActorProcessingErr> {
+        if self.is_leaving() {
+            return Ok(());
+        }
         let awaited = self.children.start_before_joining();
         let has_waited = std::mem::replace(&mut self.awaits_children, awaited.is_some());
         if let Some(child) = awaited {
@@ -260,6 +303,9 @@ impl ManagerState {
 
     /// Begins an incarnation under this identity.
     async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
+        if self.is_leaving() {
+            return Ok(());
+        }
         match self.runner.begin(&self.arguments, &identity).await {
             Ok(()) => Ok(()),
             Err(NotBegun(ExitReason::Listen(error))) if is_final(&error) => {
@@ -278,6 +324,10 @@ impl ManagerState {
                 self.awaits_children = false;
                 self.runner.close().await;
                 self.arguments.shared.suspend();
+                if self.is_leaving() {
+                    self.cut_draining_short(&cause);
+                    return Ok(());
+                }
                 warn!(target: TARGET, error = cause, ?pause, "this node begins anew: correct its `error`");
                 self.arguments.shared.trouble(Some(cause));
                 self.runner.schedule(pause, Command::Identify);
@@ -293,6 +343,9 @@ impl ManagerState {
         self.arguments.shared.suspend();
         let cause =
             format!("{address}, which this node was known by, is no longer an address of this machine");
+        if self.is_leaving() {
+            return self.cut_draining_short(&cause);
+        }
         info!(target: TARGET, error = cause, "this node begins anew");
         self.arguments.shared.trouble(Some(cause));
     }
@@ -304,6 +357,10 @@ impl ManagerState {
         self.failures += 1;
         if self.failures >= MAX_RESTARTS {
             return Err(self.fail(ended).await);
+        }
+        if self.is_leaving() {
+            self.cut_draining_short(&ended.to_string());
+            return Ok(());
         }
         let cause = match ended {
             ExitReason::Failed(cause) => cause,

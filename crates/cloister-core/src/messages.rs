@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Moved(IpAddr),
     /// The node is up.
     Up,
+    /// This node was asked to leave: it drains, and then the manager stops.
+    Leave,
     /// This node cannot go on.
     Failed(ExitReason),
     /// Start a child again.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -10,28 +10,26 @@ use cloister_config::Config;
 use cloister_net::clock::Clock;
 use cloister_net::links::Links;
 use cloister_net::runtime::Stall;
-use cloister_proto::{ClusterState, CommonSettings, Member, NodeId, SplitPolicy, SplitReport, Status, Time};
-use ractor::{ActorCell, ActorRef};
+use cloister_proto::{ClusterState, CommonSettings, Member, NodeId, SplitPolicy, SplitReport, Status};
+use ractor::ActorCell;
 use tokio::sync::watch;
 use tracing::info;
 
 use super::drain::Drain;
 use super::inboxes::Inboxes;
+use super::incarnation::IncarnationState;
 use super::obstacle::Obstacle;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
 use super::waiting::{TooMany, WaitingCall, WaitingCalls, WaitingLimits};
 use crate::error::ExitReason;
 use crate::listener::Listeners;
-use crate::messages::{CoreReport, MonitorMessage};
+use crate::messages::{Command, ManagerMessage};
 use crate::placement::{RingPlan, Snapshot};
 use crate::rpc::CallsInProgress;
 use crate::telemetry::TARGET;
 
-/// How long the monitor may take to say how things are.
-const REPORT_LIMIT: Duration = Duration::from_secs(1);
-
-/// How much longer than `drain_delay`, `drain_timeout` and `leave_timeout` leaving may take: for children of the manager, and for closing links.
+/// How much longer than `drain_delay`, `drain_timeout` and `leave_timeout` leaving may take. In order: 4 s, of which links have 2 to close.
 const LEAVE_GRACE: Duration = Duration::from_secs(8);
 
 /// How long what ends with the node may take for it.
@@ -70,14 +68,6 @@ pub(crate) struct Shared {
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
     stall: Arc<Stall>,
-}
-
-/// One incarnation of the node: from the moment it knows its name until its monitor ends.
-#[derive(Debug)]
-pub(crate) struct IncarnationState {
-    /// Its lease also says whether this incarnation is over.
-    snapshot: Mutex<Arc<Snapshot>>,
-    contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
 }
 
 /// How far the node has come, for tasks that wait.
@@ -307,7 +297,20 @@ impl Shared {
 
     /// The status has changed.
     pub(crate) fn announce(&self, status: Status) {
+        self.announce_unless(|| false, status);
+    }
+
+    /// The status of `incarnation` has changed. A monitor which is not quite dead says nothing of a node that has begun anew.
+    pub(crate) fn announce_of(&self, incarnation: &IncarnationState, status: Status) {
+        self.announce_unless(|| incarnation.is_over(), status);
+    }
+
+    /// Asks `is_over` while no other status can be announced.
+    fn announce_unless(&self, is_over: impl FnOnce() -> bool, status: Status) {
         self.progress.send_modify(|progress| {
+            if is_over() {
+                return;
+            }
             progress.between_views = match (progress.status, status) {
                 (Status::Up, Status::Rehashing) => Some(Instant::now()),
                 (Status::Rehashing, Status::Rehashing) => progress.between_views,
@@ -377,7 +380,8 @@ impl Shared {
 
     async fn leave_alone(&self) {
         let Some(manager) = self.manager() else { return self.end(ExitReason::Left) };
-        manager.stop(Some(ExitReason::Left.to_string()));
+        // One that takes no messages any more is stopping already.
+        let _ = manager.send_message(ManagerMessage(Command::Leave));
         let limit = self.drain.limit() + self.leave_timeout + LEAVE_GRACE;
         if manager.wait(Some(limit)).await.is_err() {
             manager.kill();
@@ -427,69 +431,6 @@ impl Drop for Companion {
 impl Drop for WaitingForEnd {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl IncarnationState {
-    fn new(node: Member) -> Self {
-        Self::with(Snapshot::new(Arc::new(ClusterState::initial(node)), None))
-    }
-
-    fn with(snapshot: Snapshot) -> Self {
-        Self { snapshot: Mutex::new(Arc::new(snapshot)), contacts: OnceLock::new() }
-    }
-
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.latest())
-    }
-
-    fn latest(&self) -> MutexGuard<'_, Arc<Snapshot>> {
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Claims nothing from now on. Call it before its links are closed: others take a node whose address refuses for
-    /// dead, and share out at once what it owned.
-    pub(crate) fn retire(&self) {
-        self.latest().lease().end();
-    }
-
-    /// Another snapshot takes the place of the latest. It has no lease, and gets none if this incarnation is over.
-    fn succeed(&self, snapshot: Arc<Snapshot>) {
-        let mut latest = self.latest();
-        if latest.lease().is_over() {
-            snapshot.lease().end();
-        }
-        *latest = snapshot;
-    }
-
-    /// Gives the published snapshot its lease, unless this incarnation is over; whether it had none that was held.
-    pub(crate) fn grant(&self, lease: Option<Time>, now: Time) -> bool {
-        let snapshot = self.snapshot();
-        let had = snapshot.lease().holds(|| now);
-        // What is told from the time of the lease is as old as the lease at most.
-        Clock.sync();
-        snapshot.lease().grant(lease);
-        !had && snapshot.lease().holds(|| now)
-    }
-
-    /// The monitor of this incarnation has started.
-    pub(crate) fn begin(&self, monitor: ActorRef<MonitorMessage>, links: Option<Links>) {
-        // An incarnation has one monitor. A second would be refused here, and would stay unused.
-        let _ = self.contacts.set((monitor, links));
-    }
-
-    pub(crate) fn monitor(&self) -> Option<&ActorRef<MonitorMessage>> {
-        self.contacts.get().map(|(monitor, _)| monitor)
-    }
-
-    pub(crate) fn links(&self) -> Option<&Links> {
-        self.contacts.get().and_then(|(_, links)| links.as_ref())
-    }
-
-    /// How things are inside the core; `None` when there is none, or it does not answer in time.
-    pub(crate) async fn report(&self) -> Option<CoreReport> {
-        let answer = self.monitor()?.call(MonitorMessage::Report, Some(REPORT_LIMIT)).await;
-        answer.ok()?.success_or(()).ok()
     }
 }
 

@@ -103,14 +103,19 @@ impl Listeners {
         self.admit();
     }
 
-    /// Tells all listeners; the answer is whether any of them got the `hold`.
+    /// Tells all listeners; the answer is whether any of them got the `hold`. Tells none if `is_over`, which is asked while no incarnation can
+    /// begin: a change of the one before would come after its end.
     pub(crate) fn notify(
         &self,
         change: &cloister_proto::Transition,
         placement: Placement,
         hold: Option<impl FnOnce() -> Arc<HoldToken>>,
+        is_over: impl FnOnce() -> bool,
     ) -> bool {
         let mut subscribers = lock(&self.subscribers);
+        if is_over() {
+            return false;
+        }
         let state = subscribers.numbered(&change.state);
         // Without a listener to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
         let is_planned = matches!(change.hold, Some(Held::Intent(_)));

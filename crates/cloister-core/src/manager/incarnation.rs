@@ -107,6 +107,11 @@ impl IncarnationRunner {
         });
     }
 
+    /// The node leaves when the manager comes to it.
+    pub(super) fn stop_manager(&self) {
+        self.manager.stop(Some(ExitReason::Left.to_string()));
+    }
+
     /// Finds out the address of this node, however long that takes.
     pub(super) fn identify(&mut self, naming: &IdentityFinder) {
         let consensus = self.shared.consensus();

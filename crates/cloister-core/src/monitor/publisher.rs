@@ -31,6 +31,11 @@ impl Publisher {
         Self { shared, incarnation, me, published, computed: Vec::new(), notified: None, predecessor: None }
     }
 
+    /// The incarnation whose decisions are published.
+    pub(crate) fn incarnation(&self) -> &Arc<IncarnationState> {
+        &self.incarnation
+    }
+
     /// Publishes what `node` decided. Call it after every event, before any action is performed. A node that gives up a view must have
     /// stopped claiming it before a peer learns of that.
     pub(crate) fn publish(&mut self, node: &Node) {

@@ -3,10 +3,10 @@
 use std::future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{
     ChildSpec, Cloister, Config, HoldEnd, ManagerActor, ManagerArguments, Obstacle, StateChange, Status,
@@ -189,6 +189,89 @@ async fn children_run_while_the_node_drains_and_are_stopped_once_it_claims_nothi
     assert_eq!(stop, Some((Status::Stopping, false)));
     drop(hold);
     leaving.await.unwrap();
+    node.end().await;
+}
+
+/// Answers with its number, or fails.
+struct Worker(usize);
+
+#[derive(cloister_core::Message)]
+#[message(crate = "cloister_core")]
+enum WorkerMessage {
+    Number(RpcReplyPort<u64>),
+    Fail,
+}
+
+impl Actor for Worker {
+    type Msg = WorkerMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<WorkerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        message: WorkerMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WorkerMessage::Number(reply) => Ok(reply.send(self.0 as u64)?),
+            WorkerMessage::Fail => Err("it was told to".into()),
+        }
+    }
+}
+
+/// A registered child that counts its starts.
+fn worker() -> ChildSpec {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let child = ChildSpec::registered("worker", move |_, supervisor| {
+        let worker = Worker(starts.fetch_add(1, Ordering::SeqCst));
+        async move { Ok(Actor::spawn_linked(None, worker, (), supervisor).await?.0) }
+    });
+    child.unwrap().before_joining()
+}
+
+/// A node with this child that drains, and a hook that ends when the sender is dropped.
+async fn draining_with(child: ChildSpec) -> (Node, tokio::task::JoinHandle<()>, oneshot::Sender<()>) {
+    let node = Node::start(arguments().child(child), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    let (release, released) = oneshot::channel::<()>();
+    node.cloister.on_drain("http", released);
+    let cloister = node.cloister.clone();
+    let leaving = tokio::spawn(async move { cloister.leave().await });
+    tokio::time::timeout(PATIENCE, node.cloister.wait_draining()).await.unwrap();
+    (node, leaving, release)
+}
+
+#[tokio::test]
+async fn a_child_that_fails_while_the_node_drains_is_started_again() {
+    alone!();
+    let (node, leaving, release) = draining_with(worker()).await;
+    let cloister = &node.cloister;
+    cloister.cast("worker", "user:42", WorkerMessage::Fail).unwrap();
+    let answer = cloister.retry_uncertain().call("worker", "user:42", WorkerMessage::Number, PATIENCE).await;
+    assert_eq!(answer, Ok(1));
+    assert_eq!((cloister.status(), cloister.is_draining(), leaving.is_finished()), (Status::Up, true, false));
+    drop(release);
+    leaving.await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_node_whose_vital_child_ends_while_it_drains_claims_nothing_and_leaves() {
+    alone!();
+    let (node, leaving, release) = draining_with(worker().vital()).await;
+    assert!(node.cloister.is_mine("user:42"));
+    node.cloister.cast("worker", "user:42", WorkerMessage::Fail).unwrap();
+    let began = Instant::now();
+    leaving.await.unwrap();
+    // Its hook never ends.
+    assert!(began.elapsed() < Config::default().drain_timeout, "{:?}", began.elapsed());
+    assert!(!node.cloister.is_mine("user:42"));
+    drop(release);
     node.end().await;
 }
 

@@ -1,6 +1,10 @@
-use cloister_proto::{Incarnation, NodeId};
+use cloister_proto::{Action, Event, Incarnation, Node, NodeId, Settings, Time, Transition};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::*;
+use crate::listener::{HoldMode, HoldToken, Listener, Placement, StateChange};
 
 const LATER: Time = Time::from_nanos(u64::MAX);
 const NOW: Time = Time::from_nanos(1);
@@ -41,4 +45,84 @@ fn a_incarnation_that_was_replaced_claims_nothing_and_the_next_may() {
     assert!(!seen_before.holds(shared.clock()) && !shared.snapshot().holds(shared.clock()));
     second.grant(Some(LATER), NOW);
     assert!(shared.snapshot().holds(shared.clock()));
+}
+
+/// The change by which a node that is alone comes up.
+fn comes_up() -> Transition {
+    let mut core = Node::new(Settings::new(node(), NonZeroUsize::MIN, 1), NOW);
+    let (unverified, refusing, named) = Default::default();
+    core.handle(NOW, Event::DiscoveryUpdate { unverified, refusing, named, complete: true });
+    loop {
+        match core.next_action() {
+            Some(Action::Notify(change)) if change.to == Status::Up => return change,
+            Some(Action::Notify(Transition { hold: Some(held), .. })) => {
+                core.handle(NOW, Event::HoldReleased { held })
+            }
+            Some(_) => {}
+            None => core.handle(core.next_timeout().expect("it will come up"), Event::Tick),
+        }
+    }
+}
+
+struct Ear;
+
+#[derive(RactorMessage)]
+struct Heard(StateChange);
+
+impl From<StateChange> for Heard {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+impl Actor for Ear {
+    type Msg = Heard;
+    type State = UnboundedSender<Status>;
+    type Arguments = UnboundedSender<Status>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Heard>,
+        sender: UnboundedSender<Status>,
+    ) -> Result<UnboundedSender<Status>, ActorProcessingErr> {
+        Ok(sender)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Heard>,
+        Heard(change): Heard,
+        sender: &mut UnboundedSender<Status>,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(sender.send(change.to)?)
+    }
+}
+
+/// Its monitor was computing rings when it was killed, and comes to its end in the middle of the next incarnation.
+#[tokio::test]
+async fn no_listener_and_no_caller_hears_of_a_change_of_an_incarnation_that_is_over() {
+    let shared = Shared::new(node(), RingPlan::default(), &Config::default());
+    let (sender, mut heard) = unbounded_channel();
+    let (ear, _) = Actor::spawn(None, Ear, sender).await.unwrap();
+    shared.listeners().add(Listener::new(ear.clone(), HoldMode::Without));
+    let up = |incarnation: &IncarnationState| {
+        let placement = Placement { moved: Vec::new(), rings: None, predecessor: None };
+        let hold = None::<fn() -> Arc<HoldToken>>;
+        shared.listeners().notify(&comes_up(), placement, hold, || incarnation.is_over());
+        shared.announce_of(incarnation, Status::Up);
+    };
+    let first = shared.begin(node());
+    up(&first);
+    assert_eq!(shared.progress().borrow().status, Status::Up);
+    let second = shared.begin(node());
+    up(&first);
+    assert_eq!(shared.progress().borrow().status, Status::Down);
+    up(&second);
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(heard.recv().await.unwrap());
+    }
+    assert_eq!(all, [Status::Down, Status::Up, Status::Down, Status::Up]);
+    ear.stop(None);
+    assert_eq!(heard.recv().await, None);
 }

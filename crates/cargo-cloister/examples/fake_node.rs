@@ -9,6 +9,7 @@
 //! - `stop=4`: ends with this status at SIGTERM;
 //! - `child`: starts a process of its own, which outlives it unless it is stopped;
 //! - `chatty`: prints a line every now and then;
+//! - `loud`: prints a long line every millisecond;
 //! - `noise`: prints a thousand lines to stdout and to stderr, and bytes that are no text;
 //! - `late`: has a clock that stands at the beginning of 2026;
 //! - `unready`: `/readyz` answers 503; `epoch=8`: reports another epoch than the others.
@@ -97,6 +98,7 @@ async fn main() -> ExitCode {
                 }
             }
             () = sleep(Duration::from_millis(50)), if quirks.has("chatty") => println!("still here"),
+            () = sleep(Duration::from_millis(1)), if quirks.has("loud") => println!("{}", "loud ".repeat(1_000)),
             Ok((stream, _)) = listener.accept() => answer(stream, &quirks).await,
             Some(Ok((mut stream, _))) = accept(links.as_ref()) => {
                 // The connection ends when the two know each other.

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Reset};
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
 
-/// How many lines may wait for a slow terminal before the nodes have to wait too.
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// How many lines of nodes may wait for a slow terminal before the nodes have to wait too.
 const WAITING_LINES: usize = 256;
 
 /// How long the last lines may take to be printed.
@@ -77,36 +79,51 @@ impl Style {
 #[derive(Clone)]
 pub(crate) struct Console {
     style: Style,
-    lines: mpsc::Sender<String>,
+    lines: mpsc::UnboundedSender<Waiting>,
+    /// For the lines of nodes. The tool itself prints few lines, and waits for none: it has nodes to stop.
+    room: Arc<Semaphore>,
 }
+
+/// Lines that are to be printed, and the place that they take.
+type Waiting = (String, Option<OwnedSemaphorePermit>);
 
 impl Console {
     /// Starts to print to stdout, from a thread of its own: a terminal that is held must not keep the tool
     /// from hearing signals.
     pub(crate) fn start(style: Style) -> (Self, Printer) {
-        let (lines, waiting) = mpsc::channel(WAITING_LINES);
+        let (lines, waiting) = mpsc::unbounded_channel();
         let (end, done) = oneshot::channel();
         std::thread::spawn(move || {
             // An error means that stdout has no reader any more; the closed channel tells `gone`.
             let _ = print(waiting, io::stdout());
             let _ = end.send(());
         });
-        (Self { style, lines }, Printer { done })
+        (Self::new(style, lines, WAITING_LINES), Printer { done })
     }
 
-    /// A line of a node. Waits while stdout is slow. Drops the line when stdout has no reader any more.
+    fn new(style: Style, lines: mpsc::UnboundedSender<Waiting>, room: usize) -> Self {
+        Self { style, lines, room: Arc::new(Semaphore::new(room)) }
+    }
+
+    /// A line of a node. Waits while stdout is slow, until [`keep_all`](Self::keep_all). Drops the line when stdout has no reader any more.
     pub(crate) async fn node(&self, number: NodeNumber, text: &str) {
-        self.raw(self.style.node(number, text)).await;
+        let place = Arc::clone(&self.room).acquire_owned().await.ok();
+        let _ = self.lines.send((self.style.node(number, text), place));
+    }
+
+    /// From now on no node waits for a slow terminal: one that waits does not hear that it is to stop.
+    pub(crate) fn keep_all(&self) {
+        self.room.close();
     }
 
     /// A line of the tool itself.
-    pub(crate) async fn say(&self, text: &str) {
-        self.raw(self.style.tool(text)).await;
+    pub(crate) fn say(&self, text: &str) {
+        self.raw(self.style.tool(text));
     }
 
     /// Whole lines, as they are.
-    pub(crate) async fn raw(&self, lines: String) {
-        let _ = self.lines.send(lines).await;
+    pub(crate) fn raw(&self, lines: String) {
+        let _ = self.lines.send((lines, None));
     }
 
     /// Waits until stdout has no reader any more, as after `| head`.
@@ -116,11 +133,11 @@ impl Console {
 }
 
 /// Prints lines until all consoles are gone; flushes when no further line waits.
-fn print(mut waiting: mpsc::Receiver<String>, output: impl Write) -> io::Result<()> {
+fn print(mut waiting: mpsc::UnboundedReceiver<Waiting>, output: impl Write) -> io::Result<()> {
     let mut output = io::BufWriter::new(output);
-    while let Some(line) = waiting.blocking_recv() {
+    while let Some((line, _place)) = waiting.blocking_recv() {
         output.write_all(line.as_bytes())?;
-        while let Ok(line) = waiting.try_recv() {
+        while let Ok((line, _place)) = waiting.try_recv() {
             output.write_all(line.as_bytes())?;
         }
         output.flush()?;
@@ -181,10 +198,10 @@ mod tests {
     #[tokio::test]
     async fn lines_of_many_speakers_are_never_split() {
         let sheet = Sheet::default();
-        let (lines, waiting) = mpsc::channel(4);
+        let (lines, waiting) = mpsc::unbounded_channel();
         let output = sheet.clone();
         let printer = std::thread::spawn(move || print(waiting, output));
-        let console = Console { style: Style::new(false, 8), lines };
+        let console = Console::new(Style::new(false, 8), lines, 4);
         let speakers: Vec<_> = (1..=8)
             .map(|n| {
                 let console = console.clone();

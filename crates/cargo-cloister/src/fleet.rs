@@ -184,7 +184,7 @@ impl Fleet {
             Err(error) => {
                 self.tasks.spawn(async move {
                     let ended = NodeExit { number, exit: Exit::NotStarted(error), asked: None };
-                    console.say(&ended.to_string()).await;
+                    console.say(&ended.to_string());
                     ended
                 });
                 None
@@ -233,7 +233,7 @@ impl Fleet {
     async fn say_started(&self, number: NodeNumber) {
         if let Some(FleetNode { node, process: Some(Process { pid, .. }) }) = self.places.get(&number) {
             let (address, admin) = (node.address, node.admin_url());
-            self.console.say(&format!("{number} started: pid {pid}, {address}, {admin}")).await;
+            self.console.say(&format!("{number} started: pid {pid}, {address}, {admin}"));
         }
     }
 
@@ -252,10 +252,10 @@ impl Fleet {
             Request::Add => self.add().await,
             Request::Remove => match self.running().last() {
                 Some(number) => self.end(number, Order::StopAlone).await,
-                None => self.console.say("no node runs").await,
+                None => self.console.say("no node runs"),
             },
-            Request::List => self.console.raw(self.table()).await,
-            Request::Help => self.console.say(crate::commands::HELP).await,
+            Request::List => self.console.raw(self.table()),
+            Request::Help => self.console.say(crate::commands::HELP),
             Request::Quit => {}
         }
     }
@@ -274,7 +274,7 @@ impl Fleet {
         };
         match missing {
             Some(missing) => {
-                self.console.say(&missing).await;
+                self.console.say(&missing);
                 None
             }
             None => self.places.get_mut(&number)?.process.as_mut(),
@@ -298,7 +298,7 @@ impl Fleet {
             process.order(Order::Continue);
             format!("{number} goes on")
         };
-        self.console.say(&text).await;
+        self.console.say(&text);
     }
 
     async fn restart(&mut self, number: NodeNumber) {
@@ -327,7 +327,7 @@ impl Fleet {
                 self.start_node(node);
                 self.say_started(number).await;
             }
-            Err(error) => self.console.say(&format!("{number} is not started: {error}")).await,
+            Err(error) => self.console.say(&format!("{number} is not started: {error}")),
         }
     }
 
@@ -342,13 +342,13 @@ impl Fleet {
         };
         let names = self.names();
         if !names.is_empty() {
-            self.console.say(&format!("{hurry}: killing {names}")).await;
+            self.console.say(&format!("{hurry}: killing {names}"));
         }
         self.order_all(Order::Hurry);
         if timeout(DRAIN_TIMEOUT + DRAIN_TIMEOUT, self.all_ended()).await.is_err() {
             let names = self.names();
             if !names.is_empty() {
-                self.console.say(&format!("{names} cannot be killed: giving up")).await;
+                self.console.say(&format!("{names} cannot be killed: giving up"));
             }
         }
     }
@@ -442,7 +442,7 @@ async fn run_to_end(
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                 deadline = None;
-                console.say(&format!("not stopped {stop_timeout:?} after SIGTERM: killing {number}")).await;
+                console.say(&format!("not stopped {stop_timeout:?} after SIGTERM: killing {number}"));
                 obey(Order::Hurry, &child);
             }
         }
@@ -461,7 +461,7 @@ async fn run_to_end(
     // From here on it is not among the running ones.
     drop(orders);
     let ended = NodeExit { number, exit, asked };
-    console.say(&ended.to_string()).await;
+    console.say(&ended.to_string());
     ended
 }
 

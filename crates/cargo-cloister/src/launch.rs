@@ -95,9 +95,9 @@ impl Launch {
         let program = Program { path, args: self.args, env: self.env, stop_timeout: self.stop_timeout };
         let fleet = Fleet::start(program, plan.clone(), &console, &reaper);
         // Nothing of the nodes is printed before: their output is read by tasks, which have not begun.
-        console.raw(fleet.table()).await;
+        console.raw(fleet.table());
         for note in &plan.notes {
-            console.say(note).await;
+            console.say(note);
         }
         Ok(Launched { fleet, plan, signals, console, printer })
     }

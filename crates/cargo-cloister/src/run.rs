@@ -47,7 +47,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
     tokio::pin!(time_is_up);
     let mut commands = Commands::start(options.commands);
     if commands.are_open() {
-        console.say(commands::HELP).await;
+        console.say(commands::HELP);
     }
     let why = loop {
         tokio::select! {
@@ -67,7 +67,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
                 None => break Some("the commands have ended".to_owned()),
                 Some(Ok(Command::Quit)) => break Some("q".to_owned()),
                 Some(Ok(command)) => fleet.obey(command).await,
-                Some(Err(error)) => console.say(&error.to_string()).await,
+                Some(Err(error)) => console.say(&error.to_string()),
             },
             signal = signals.next() => break Some(signal.to_owned()),
             () = &mut time_is_up => break Some("time is up".to_owned()),
@@ -75,12 +75,13 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
         }
     };
     if let Some(why) = why {
+        console.keep_all();
         let another = if why == "Ctrl-C" { "another " } else { "" };
-        console.say(&format!("{why}: stopping all nodes; {another}Ctrl-C kills them")).await;
+        console.say(&format!("{why}: stopping all nodes; {another}Ctrl-C kills them"));
         fleet.stop(&mut signals).await;
     }
     let in_order = fleet.all_in_order();
-    console.say(&fleet.summary()).await;
+    console.say(&fleet.summary());
     drop(fleet);
     printer.finish(console).await;
     Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -56,7 +56,7 @@ pub(crate) async fn test(options: Options) -> Result<ExitCode, LaunchError> {
     if !fleet.is_empty() {
         checks.check(false, "every node stopped").await;
     }
-    console.say(&format!("{} passed, {} failed", checks.passed, checks.failed)).await;
+    console.say(&format!("{} passed, {} failed", checks.passed, checks.failed));
     let passed = checks.failed == 0;
     drop((fleet, checks));
     printer.finish(console).await;
@@ -74,7 +74,7 @@ impl Checks {
     async fn check(&mut self, passed: bool, what: &str) {
         *(if passed { &mut self.passed } else { &mut self.failed }) += 1;
         let verdict = if passed { "ok  " } else { "FAIL" };
-        self.console.say(&format!("{verdict} {}", printable(what))).await;
+        self.console.say(&format!("{verdict} {}", printable(what)));
     }
 }
 

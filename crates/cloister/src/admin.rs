@@ -20,7 +20,8 @@
 //!
 //! - 64 connections, fewer where the process may have few file descriptors. A new one evicts the one that has waited longest for a request.
 //! - 5 s for the head of a request, and between two requests.
-//! - 16 streams of events. The answer to any more is 503.
+//! - 16 streams of events, and half of the connections at most. The answer to any more is 503. A client that reads so slowly that 256
+//!   changes wait for it loses its connection.
 //! - A request whose `Host` is a public name of another machine gets 421. A page on the internet must not read these pages through the
 //!   browser of a visitor.
 
@@ -111,7 +112,7 @@ fn pages_until(cloister: Cloister, over: Over) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/events", get(events::events))
         .layer(Extension(over))
-        .with_state(Pages { cloister, streams: Streams::default() })
+        .with_state(Pages { cloister, streams: Streams::new(connections::max()) })
 }
 
 /// What the pages share.

@@ -166,9 +166,12 @@ pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
 /// # }
 /// ```
 pub async fn start_with_arguments(arguments: ManagerArguments) -> Result<Cloister, StartError> {
-    let given_up = GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(before) = given_up {
+    // This start may be given up, too, while it waits: then the next one waits for the same node.
+    let given_up = GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((number, before)) = given_up {
         before.leave().await;
+        let mut given_up = GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.take_if(|(latest, _)| *latest == number);
     }
     let cloister = arguments.handle();
     let config = arguments.config().clone();
@@ -194,8 +197,8 @@ pub async fn start_with_arguments(arguments: ManagerArguments) -> Result<Cloiste
     }
 }
 
-/// The last node whose start was given up. It leaves, and the next start waits for that.
-static GIVEN_UP: Mutex<Option<Cloister>> = Mutex::new(None);
+/// The last node whose start was given up, and the number of its manager. It leaves, and the next start waits for that.
+static GIVEN_UP: Mutex<Option<(u64, Cloister)>> = Mutex::new(None);
 
 /// A node that is being started. Dropped before it is up, it leaves in the background.
 struct Started(Option<(ActorCell, Cloister)>);
@@ -211,7 +214,8 @@ impl Drop for Started {
     fn drop(&mut self) {
         if let Some((manager, cloister)) = self.0.take() {
             manager.stop(Some("the start was given up".to_owned()));
-            *GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(cloister);
+            let given_up = (manager.get_id().pid(), cloister);
+            *GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(given_up);
         }
     }
 }

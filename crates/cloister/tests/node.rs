@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cloister::admin::{self, json};
-use cloister::ractor::Actor;
-use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot};
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
+use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot, StateChange};
 use cloister_testkit::process::{Process, this_test};
 use cloister_testkit::wait::until_async;
 use serde::Serialize;
@@ -159,11 +159,46 @@ async fn event(stream: &mut BufReader<TcpStream>) -> Value {
     }
 }
 
+/// Keeps every change, and takes no hold.
+struct Keeper;
+
+#[derive(cloister::Message)]
+#[message(local)]
+struct Kept(StateChange);
+
+impl From<StateChange> for Kept {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+impl Actor for Keeper {
+    type Msg = Kept;
+    type State = Vec<StateChange>;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Kept>, (): ()) -> Result<Vec<StateChange>, ActorProcessingErr> {
+        Ok(Vec::new())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Kept>,
+        Kept(change): Kept,
+        kept: &mut Vec<StateChange>,
+    ) -> Result<(), ActorProcessingErr> {
+        kept.push(change);
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn the_pages_say_what_the_node_sees() {
     let arguments = ManagerArguments::new(Config::new("shop")).unwrap();
     let cloister = arguments.handle();
     let server = admin::serve(&cloister, ANYWHERE).await.unwrap();
+    let (keeper, _) = Actor::spawn(None, Keeper, ()).await.unwrap();
+    cloister.subscribe_with_grace(&keeper, Duration::from_millis(10));
     before_it_runs(server, &cloister).await;
     let mut events = BufReader::new(request(server, "/events").await);
     let present = event(&mut events).await;
@@ -173,6 +208,11 @@ async fn the_pages_say_what_the_node_sees() {
     Actor::spawn(Some("cloister".to_owned()), ManagerActor, arguments).await.unwrap();
     cloister.wait_until_up(PATIENCE).await.unwrap();
     while_it_is_up(server, &cloister).await;
+    let metrics = get(server, "/metrics").await.1;
+    for (outcome, holds) in [("expired", 1), ("released", 0)] {
+        let line = format!("cloister_hold_duration_seconds_count{{outcome=\"{outcome}\"}} {holds}\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
 
     cloister.leave().await;
     let mut last = present;

@@ -314,6 +314,12 @@ async fn given_up() {
     assert_eq!(cloister.status(), Status::Stopped);
     next.leave().await;
 
+    // Also one that comes after a start that was given up while it waited.
+    let slow = waiting(me).admin_listen(admin).drain_delay(Duration::from_secs(2));
+    give_up(slow).await;
+    give_up(alone(me).admin_listen(admin)).await;
+    cloister::start_with(alone(me).admin_listen(admin)).await.unwrap().leave().await;
+
     let arguments = ManagerArguments::new(waiting(me).admin_listen(admin)).unwrap();
     let cloister = arguments.handle();
     let starting = cloister::start_with_arguments(arguments);

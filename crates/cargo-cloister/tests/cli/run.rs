@@ -1,13 +1,18 @@
 //! `cargo cloister run`.
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
+use cloister_testkit::obedient::until;
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::tool::{Tool, fake_node, free_port, program, wait_until_gone};
+use crate::tool::{Tool, fake_command, fake_node, free_port, program, wait_until_gone};
 
 #[test]
 fn three_nodes_know_each_other_and_stop_well_on_ctrl_c() {
@@ -207,6 +212,28 @@ fn a_reader_that_goes_away_stops_the_nodes() {
     tool.stop_reading();
     wait_until_gone(&pids);
     assert_eq!(tool.exit_code(), 0);
+}
+
+/// As `| less` does, or a collector of logs that hangs.
+#[test]
+fn a_reader_that_stalls_keeps_no_node_from_stopping() {
+    let mut tool = fake_command("run", 2, "loud", &[]);
+    let mut tool = tool.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut output = BufReader::new(tool.stdout.take().unwrap());
+    let pid = |line: String| line.split_once("   | pid ").map(|(_, pid)| pid.trim().parse().unwrap());
+    let pids: Vec<i32> = output.by_ref().lines().filter_map(|line| pid(line.unwrap())).take(2).collect();
+    // Nothing more is read: the pipe is full, and so is what waits for it.
+    until("no more is written", || {
+        let before = ioctl_fionread(output.get_ref()).unwrap();
+        sleep(Duration::from_millis(500));
+        before > 0 && ioctl_fionread(output.get_ref()).unwrap() == before
+    });
+    kill_process(Pid::from_raw(tool.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    wait_until_gone(&pids);
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("2 of 2 nodes stopped well"), "{rest}");
+    assert_eq!(tool.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Tool {
     }
 }
 
-fn fake_command(command: &str, nodes: u8, fake: &str, more: &[&str]) -> Command {
+pub(crate) fn fake_command(command: &str, nodes: u8, fake: &str, more: &[&str]) -> Command {
     let ports = [free_port().to_string(), free_port().to_string()];
     let mut tool = Command::new(program());
     tool.args(["cloister", command, "-n", &nodes.to_string(), "--port", &ports[0]])

@@ -17,8 +17,8 @@ pub(crate) struct Registered {
     actors: Mutex<BTreeMap<u64, Registration>>,
     /// The same actors by their names: a table that is replaced as a whole, while `actors` is locked, and read without a lock.
     by_name: Arc<ArcSwap<ByName>>,
-    /// The names of children that are registered whenever they run. Their manager runs them, or starts them again.
-    supervised: Mutex<BTreeSet<String>>,
+    /// The names of children that are registered whenever they run, each with the manager that runs them, or starts them again.
+    supervised: Mutex<BTreeMap<String, ActorId>>,
 }
 
 type ByName = BTreeMap<String, Named>;
@@ -120,20 +120,23 @@ impl Registered {
 
     /// Whether an actor of this name runs at times: one that the manager starts and registers. Asked when none does now.
     pub(crate) fn is_supervised(&self, name: &str) -> bool {
-        self.supervised().contains(name)
+        self.supervised().contains_key(name)
     }
 
-    /// The manager runs an actor of this name from now on.
-    pub(crate) fn supervise(&self, name: &str) {
-        self.supervised().insert(name.to_owned());
+    /// `manager` runs an actor of this name from now on.
+    pub(crate) fn supervise(&self, name: &str, manager: ActorId) {
+        self.supervised().insert(name.to_owned(), manager);
     }
 
-    /// It does so no more.
-    pub(crate) fn release(&self, name: &str) {
-        self.supervised().remove(name);
+    /// It does so no more. The next manager may do so already: one that failed is dropped after its supervisor has heard of it.
+    pub(crate) fn release(&self, name: &str, manager: ActorId) {
+        let mut supervised = self.supervised();
+        if supervised.get(name) == Some(&manager) {
+            supervised.remove(name);
+        }
     }
 
-    fn supervised(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn supervised(&self) -> MutexGuard<'_, BTreeMap<String, ActorId>> {
         self.supervised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

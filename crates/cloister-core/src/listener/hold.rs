@@ -1,6 +1,7 @@
 //! What a listener holds a round with.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub(crate) struct HoldToken {
     /// When the node goes on at the latest.
     until: Instant,
     end: watch::Sender<Option<HoldEnd>>,
+    /// Whether the last listener did not take it.
+    expired: AtomicBool,
 }
 
 /// The hold of one listener, on its way. A message that waits in a mailbox must not keep the cluster waiting for long,
@@ -139,6 +142,7 @@ impl HoldToken {
             since,
             until: since + timeout,
             end: watch::Sender::default(),
+            expired: AtomicBool::new(false),
         })
     }
 
@@ -151,7 +155,9 @@ impl HoldToken {
 
 impl Drop for HoldToken {
     fn drop(&mut self) {
-        recorded::hold("released", self.since.elapsed());
+        if !*self.expired.get_mut() {
+            recorded::hold("released", self.since.elapsed());
+        }
         // A monitor that is gone waits for no hold.
         let _ = self.monitor.cast(MonitorMessage::HoldReleased(self.held));
     }
@@ -192,6 +198,9 @@ impl HoldOffer {
         let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Offered::Open(holding) = &*offered else { return None };
         let (epoch, closed) = (holding.epoch, Offered::Closed(Arc::downgrade(holding)));
+        if Arc::strong_count(holding) == 1 {
+            holding.expired.store(true, Ordering::Relaxed);
+        }
         *offered = closed;
         Some(epoch)
     }

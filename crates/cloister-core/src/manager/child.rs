@@ -269,7 +269,7 @@ impl Children {
         manager: ActorRef<ManagerMessage>,
     ) -> Self {
         for child in children.iter().filter(|child| child.registered) {
-            cloister.shared().registered().supervise(&child.name);
+            cloister.shared().registered().supervise(&child.name, manager.get_id());
         }
         let slots = children
             .into_iter()
@@ -402,7 +402,7 @@ impl Children {
     fn release(&self, child: usize) {
         let ChildSpec { name, registered, .. } = &self.slots[child].child;
         if *registered {
-            self.cloister.shared().registered().release(name);
+            self.cloister.shared().registered().release(name, self.manager.get_id());
             self.cloister.shared().turn();
         }
     }

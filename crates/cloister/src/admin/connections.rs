@@ -4,7 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use cloister_core::internal;
 use tokio::task::AbortHandle;
+
+/// The most connections at a time.
+const MAX: usize = 64;
+
+/// Of the file descriptors that the process may have, the share that clients may take: one in so many.
+const SHARE: u64 = 8;
+
+/// How many clients may be connected: a process with few descriptors keeps most of them for its peers.
+pub(super) fn max() -> usize {
+    let share = internal::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
+    share.unwrap_or(MAX).clamp(2, MAX)
+}
 
 /// How long a connection may take to ask for something before it can be closed for another. The request of a probe must be read first,
 /// however many clients connect.
@@ -103,6 +116,15 @@ impl Permit {
             Some(connection) => connection.task = Some(task),
             None => task.abort(),
         }
+    }
+
+    /// Closes the connection, whatever it waits for.
+    pub(super) fn close(&self) {
+        self.0.connections.change(self.0.number, |connection| {
+            if let Some(task) = &connection.task {
+                task.abort();
+            }
+        });
     }
 
     /// A request has come: until the guard is dropped the connection is not closed for another.

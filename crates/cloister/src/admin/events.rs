@@ -17,6 +17,7 @@ use cloister_core::telemetry::rejections::Reason;
 use cloister_core::{Change, DownReason, NodeId, StateChange, Status};
 use cloister_json::ChangeRow;
 use futures_core::Stream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{info, warn};
 
@@ -24,7 +25,7 @@ use super::connections::{Answering, Permit};
 use super::pages::name;
 use super::{Over, Pages};
 
-/// How many changes may wait for a client; one that is slower is let go.
+/// How many changes may wait for a client; one that is slower loses its connection.
 const MAX_WAITING: usize = 256;
 
 /// How long a stream goes on after its node has ended: its last change is still on the way.
@@ -37,16 +38,17 @@ const MAX_STREAMS: usize = 16;
 #[derive(Clone)]
 pub(super) struct Streams {
     free: Arc<Semaphore>,
+    max: usize,
     limiter: Arc<Mutex<LogLimiter>>,
 }
 
-impl Default for Streams {
-    fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(MAX_STREAMS)), limiter: Arc::default() }
-    }
-}
-
 impl Streams {
+    /// Places beside which at least half of so many connections are left for pages, such as those that probes ask for.
+    pub(super) fn new(connections: usize) -> Self {
+        let max = MAX_STREAMS.min(connections / 2);
+        Self { free: Arc::new(Semaphore::new(max)), max, limiter: Arc::default() }
+    }
+
     fn take(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
@@ -55,7 +57,7 @@ impl Streams {
         let missed = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
         if let Some(missed) = missed {
             warn!(
-                max = MAX_STREAMS,
+                max = self.max,
                 missed, "a client of /events was refused: there are too many already; close one"
             );
         }
@@ -69,14 +71,16 @@ pub(super) async fn events(
     permit: Option<Extension<Permit>>,
 ) -> Response {
     let Some(place) = pages.streams.take() else {
-        let text = format!("{MAX_STREAMS} clients read /events already: close one, or try again later\n");
+        let max = pages.streams.max;
+        let text = format!("{max} clients read /events already: close one, or try again later\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    match Actor::spawn(None, ListenerActor, sender).await {
+    let permit = permit.map(|Extension(permit)| permit);
+    match Actor::spawn(None, ListenerActor, Client { sender, permit: permit.clone() }).await {
         Ok((listener, _)) => {
             pages.cloister.subscribe_without_hold(&listener);
-            let answering = permit.map(|Extension(permit)| permit.answering());
+            let answering = permit.map(|permit| permit.answering());
             let listener = listener.get_cell();
             let over = Box::pin(async move {
                 over.wait().await;
@@ -95,6 +99,13 @@ pub(super) async fn events(
 /// Hands every change to one client.
 struct ListenerActor;
 
+/// Where the changes of one client go.
+struct Client {
+    sender: mpsc::Sender<Event>,
+    /// Of its connection, if the server is this one.
+    permit: Option<Permit>,
+}
+
 /// A change for a client.
 struct Changed(StateChange);
 
@@ -108,26 +119,26 @@ impl From<StateChange> for Changed {
 
 impl Actor for ListenerActor {
     type Msg = Changed;
-    type State = mpsc::Sender<Event>;
-    type Arguments = mpsc::Sender<Event>;
+    type State = Client;
+    type Arguments = Client;
 
-    async fn pre_start(
-        &self,
-        _: ActorRef<Changed>,
-        sender: mpsc::Sender<Event>,
-    ) -> Result<mpsc::Sender<Event>, ActorProcessingErr> {
-        Ok(sender)
+    async fn pre_start(&self, _: ActorRef<Changed>, client: Client) -> Result<Client, ActorProcessingErr> {
+        Ok(client)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Changed>,
         Changed(change): Changed,
-        sender: &mut mpsc::Sender<Event>,
+        client: &mut Client,
     ) -> Result<(), ActorProcessingErr> {
         let event = Event::default().json_data(event_of(&change))?;
-        if sender.try_send(event).is_err() || change.to == Status::Stopped {
-            // The client is gone, or too slow to get all events; or nothing follows.
+        let sent = client.sender.try_send(event);
+        if let (Err(TrySendError::Full(_)), Some(permit)) = (&sent, &client.permit) {
+            // It would miss changes. Its stream is not polled while its socket takes no bytes, so it would never end by itself.
+            permit.close();
+        }
+        if sent.is_err() || change.to == Status::Stopped {
             myself.stop(None);
         }
         Ok(())
@@ -194,5 +205,37 @@ fn rows(change: &Change) -> Vec<ChangeRow> {
         }
         Change::SentryChanged { to, .. } => vec![row("sentry_changed", to.as_ref(), None)],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connections::Connections;
+    use super::*;
+
+    #[test]
+    fn streams_leave_half_of_the_connections_to_probes() {
+        for (connections, streams) in [(64, 16), (16, 8), (2, 1)] {
+            assert_eq!(Streams::new(connections).free.available_permits(), streams);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_too_slowly_loses_its_connection() {
+        let (permit, _) = Connections::new(1).admit(Instant::now()).unwrap();
+        let connection = tokio::spawn(std::future::pending::<()>());
+        permit.served_by(connection.abort_handle());
+        let (sender, _receiver) = mpsc::channel(2);
+        let (listener, ended) =
+            Actor::spawn(None, ListenerActor, Client { sender, permit: Some(permit) }).await.unwrap();
+        let cloister = crate::start_with(crate::Config::new("slow")).await.unwrap();
+        // Each time it hears of the present state.
+        for _ in 0..3 {
+            assert!(!connection.is_finished());
+            cloister.subscribe_without_hold(&listener);
+        }
+        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("its listener ends").unwrap();
+        assert!(connection.await.unwrap_err().is_cancelled());
+        cloister.leave().await;
     }
 }

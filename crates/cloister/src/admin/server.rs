@@ -24,14 +24,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::Over;
-use super::connections::{Connections, Permit};
+use super::connections::{self, Connections, Permit};
 use super::host::{self, Hosts};
-
-/// The most connections at a time.
-const MAX: usize = 64;
-
-/// Of the file descriptors that the process may have, the share that clients may take: one in so many.
-const SHARE: u64 = 8;
 
 /// How long the head of a request may take to come, and how long a connection may wait for its next request.
 const HEAD: Duration = Duration::from_secs(5);
@@ -120,14 +114,8 @@ impl Listener {
     }
 }
 
-/// How many clients may be connected: a process with few descriptors keeps most of them for its peers.
-fn max() -> usize {
-    let share = internal::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
-    share.unwrap_or(MAX).clamp(2, MAX)
-}
-
 async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mut JoinSet<()>) -> Infallible {
-    let connections = Connections::new(max());
+    let connections = Connections::new(connections::max());
     let (mut full, mut failing) = (LogLimiter::default(), LogLimiter::default());
     loop {
         while tasks.try_join_next().is_some() {}

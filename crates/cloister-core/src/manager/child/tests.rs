@@ -57,12 +57,32 @@ async fn children() -> (Children, UnboundedReceiver<Command>) {
     let (sender, commands) = unbounded_channel();
     let (manager, _) = Actor::spawn(None, Mailbox(sender), ()).await.unwrap();
     let child = ChildSpec::new("worker", |_, _| async { std::future::pending().await });
-    let id = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1);
-    let me = Member::new(id, Arc::default());
-    let cloister = Cloister::new(Arc::new(Shared::new(me, RingPlan::default(), &Config::default())));
-    let mut children = Children::new(vec![child], cloister, manager);
+    let mut children = Children::new(vec![child], handle(), manager);
     children.start();
     (children, commands)
+}
+
+fn handle() -> Cloister {
+    let id = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1);
+    let me = Member::new(id, Arc::default());
+    Cloister::new(Arc::new(Shared::new(me, RingPlan::default(), &Config::default())))
+}
+
+/// A supervisor starts the next manager as soon as it hears of the failure, which is before ractor drops what the first one had.
+#[tokio::test]
+async fn calls_wait_for_a_registered_child_also_when_the_manager_before_is_dropped_late() {
+    let cloister = handle();
+    let children = async || {
+        let (manager, _) = Actor::spawn(None, Mailbox(unbounded_channel().0), ()).await.unwrap();
+        let child = ChildSpec::named("cart".into(), true, |_, _| Box::pin(std::future::pending()));
+        Children::new(vec![child], cloister.clone(), manager)
+    };
+    let is_supervised = || cloister.shared().registered().is_supervised("cart");
+    let (first, second) = (children().await, children().await);
+    drop(first);
+    assert!(is_supervised());
+    drop(second);
+    assert!(!is_supervised());
 }
 
 /// The report of its end is on its way when its start is heard of.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloister_config::Config;
 use cloister_proto::{ClusterState, Incarnation, Member, Status, View};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::*;
@@ -99,7 +99,7 @@ impl Paper {
         let now = shared.clock().now();
         incarnation.grant(Some(now + Duration::from_secs(3_600)), now);
         // As if its manager were starting the actor.
-        shared.registered().supervise("cart");
+        shared.registered().supervise("cart", ActorId::Local(1));
         let asked = Arc::new(AtomicUsize::new(0));
         let actor = ScriptedInbox { shared: Arc::clone(&shared), asked: Arc::clone(&asked) };
         let (inbox, _) = Actor::spawn(None, actor, script.into_iter().collect()).await.unwrap();

@@ -44,6 +44,7 @@ macro_rules! chapters {
          [beside-compose]: crate::guide::tool#beside-docker-compose\n\
          [troubleshooting]: crate::guide::troubleshooting\n\
          [no-owner]: crate::guide::troubleshooting#a-message-is-not-handled\n\
+         [refuses]: crate::guide::troubleshooting#a-table-or-an-entity-refuses\n\
          [by-log-line]: crate::guide::troubleshooting#by-log-line\n\
          [warnings]: crate::guide::troubleshooting#warnings-before-it-hurts\n\
          [migrating]: crate::guide::migrating\n\

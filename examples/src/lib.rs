@@ -1,1 +1,2 @@
-//! Programs that show how Cloister is used: `quickstart.rs` and `embedded.rs` beside this folder.
+//! Programs that show how Cloister is used. They lie beside this folder: `quickstart.rs`, `embedded.rs` (a supervisor of one's own),
+//! `store.rs` (a listener that moves data), `sessions.rs` (a table), `carts.rs` and `workers.rs` (entities).

@@ -69,7 +69,7 @@ pub enum OnAssemblyTimeout {
     /// Log it, and go on waiting.
     #[default]
     Wait,
-    /// Exit, so that a supervisor sees the failure.
+    /// The node leaves, and its start returns an error. A program that then ends shows the failure to its supervisor.
     Exit,
 }
 

@@ -30,9 +30,9 @@
 //! |---|---|---|---|
 //! | `name` | `CLOISTER__NAME` | file name of the program | name of the application; only nodes of one name form a cluster |
 //! | `seeds` (or `sentry`) | `CLOISTER__SEEDS` | none | where to look for peers: a service name, or a list of `host` or `host:port` |
-//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list and this node, 3 for a service name | how many nodes must be connected before the cluster is up for the first time |
+//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list and this node, 3 for a service name or a strategy of your own | how many nodes must be connected before the cluster is up for the first time |
 //! | `host` | `CLOISTER__HOST` | found out from the seeds | IP address or DNS name at which the others reach this node |
-//! | `port` | `CLOISTER__PORT` | `4370` | port for the other nodes |
+//! | `port` | `CLOISTER__PORT` | the one that the list of seeds gives for this node, else `4370` | port for the other nodes |
 //! | `naming` | `CLOISTER__NAMING` | `auto` | how the node is addressed: `auto`, `long` (IP address or full name), `short` (host name), `none` (no network) |
 //! | `cookie` | `CLOISTER__COOKIE` | none | secret that all nodes share |
 //! | `cookie_file` | `CLOISTER__COOKIE_FILE` | none | file with that secret, instead of `cookie` |
@@ -42,7 +42,7 @@
 //! | `tls.server_name` | `CLOISTER__TLS__SERVER_NAME` | the `name` above | name that the certificate of every node must carry |
 //! | `tags` | `CLOISTER__TAGS` | none | words that describe this node; rings choose their members by them |
 //! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
-//! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
+//! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then. `wait`: log what is missing, and go on. `exit`: the node leaves, and `start` returns `StartError::NotUp`; the process goes on |
 //! | `drain_delay` | `CLOISTER__DRAIN_DELAY` | `0s` | how long a node that is asked to leave serves as before while `/readyz` says 503, so that load balancers stop first |
 //! | `drain_timeout` | `CLOISTER__DRAIN_TIMEOUT` | `10s` | how long the drain hooks of the program may take before the node leaves |
 //! | `split` | `CLOISTER__SPLIT` | `majority` | which part goes on when the network splits: `majority`, `consensus`, `keep-oldest` |

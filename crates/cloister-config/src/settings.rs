@@ -83,7 +83,7 @@ pub struct Config {
     pub host: Option<String>,
     /// The port at which the others reach this node, 1 to 65535; `None` if it is not configured.
     ///
-    /// Default: [`DEFAULT_PORT`], or the port that a list of seeds gives for this node. The same everywhere is best.
+    /// Default: the port that a list of seeds gives for this node, else [`DEFAULT_PORT`]. The same everywhere is best.
     pub port: Option<u16>,
     /// How the node is addressed. Default: [`Naming::Auto`], which fits unless it says otherwise.
     pub naming: Naming,
@@ -106,8 +106,7 @@ pub struct Config {
     /// What to do when [`Config::assembly_timeout`] is over. Default: [`OnAssemblyTimeout::Wait`].
     pub on_assembly_timeout: OnAssemblyTimeout,
     /// How long a node that is asked to leave serves as before, while `/readyz` already says 503: an hour at most. Then
-    /// [`wait_draining`](https://docs.rs/cloister-core/latest/cloister_core/struct.Cloister.html#method.wait_draining) returns and the
-    /// drain hooks begin. Default: none.
+    /// `Cloister::wait_draining` returns and the drain hooks begin. Default: none.
     ///
     /// Behind a load balancer it should be longer than the balancer takes to notice. A server that stops at once resets connections that
     /// the balancer is just opening.

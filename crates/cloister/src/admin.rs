@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /` | a page that shows all of this, and follows it |
 //! | `GET /livez` | 200 while the runtime of the program answers, else 503; says nothing of the cluster |
-//! | `GET /readyz` | 200 when up and not blocked, also between two views for at most `timing.rehash_timeout`; else 503 with what is missing and why; in both cases with `warnings` |
+//! | `GET /readyz` | 200 when the node is up, does not drain and is not blocked, also between two views for at most `timing.rehash_timeout`; else 503 with what is missing and why; in both cases with `warnings` |
 //! | `GET /members` | everything this node knows of the cluster |
 //! | `GET /whois/{key}` | the owner of the key, with `?ring=` in a named ring; 503 before the first view |
 //! | `GET /tables` | how the tables and entities of this node stand, as it looked within the last second |

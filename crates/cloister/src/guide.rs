@@ -16,11 +16,14 @@ macro_rules! chapters {
          [leaving]: crate::guide::starting#leaving\n\
          [child]: crate::guide::starting#a-child-of-the-manager\n\
          [configuration]: crate::guide::configuration\n\
+         [size]: crate::guide::configuration#how-many-nodes-consensus\n\
          [same-settings]: crate::guide::configuration#the-same-settings-on-all-nodes\n\
          [placement]: crate::guide::placement\n\
          [fencing]: crate::guide::placement#fencing\n\
          [listeners]: crate::guide::listeners\n\
          [calls]: crate::guide::calls\n\
+         [messages]: crate::guide::calls#messages\n\
+         [promised]: crate::guide::calls#what-is-promised\n\
          [tables]: crate::guide::tables\n\
          [entities]: crate::guide::entities\n\
          [splits]: crate::guide::splits\n\
@@ -34,7 +37,15 @@ macro_rules! chapters {
          [operations]: crate::guide::operations\n\
          [admin]: crate::guide::operations#the-admin-server\n\
          [live-page]: crate::guide::operations#the-live-page\n\
+         [log]: crate::guide::operations#the-log\n\
+         [labels]: crate::guide::operations#labels\n\
+         [tool]: crate::guide::tool\n\
+         [as-with-cargo]: crate::guide::tool#as-with-cargo\n\
+         [beside-compose]: crate::guide::tool#beside-docker-compose\n\
          [troubleshooting]: crate::guide::troubleshooting\n\
+         [no-owner]: crate::guide::troubleshooting#a-message-is-not-handled\n\
+         [refuses]: crate::guide::troubleshooting#a-table-or-an-entity-refuses\n\
+         [by-log-line]: crate::guide::troubleshooting#by-log-line\n\
          [warnings]: crate::guide::troubleshooting#warnings-before-it-hurts\n\
          [migrating]: crate::guide::migrating\n\
          [limits]: crate::guide::limits\n\
@@ -63,6 +74,7 @@ chapter!(splits, "../guide/splits.md");
 chapter!(deployment, "../guide/deployment.md");
 chapter!(security, "../guide/security.md");
 chapter!(operations, "../guide/operations.md");
+chapter!(tool, "../guide/tool.md");
 chapter!(troubleshooting, "../guide/troubleshooting.md");
 chapter!(migrating, "../guide/migrating.md");
 chapter!(limits, "../guide/limits.md");

@@ -22,7 +22,8 @@
 //!
 //! - [`start`], [`start_with`], [`start_with_arguments`]: join a cluster in one line. See [`config`] for what can be configured, and
 //!   how.
-//! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`ChildSpec`]).
+//! - [`ManagerActor`]: the node as one actor, for a supervisor of your own, with actors of your own beside it ([`ChildSpec`]). The admin
+//!   server and the handler of signals are then up to the program: [`admin::serve`], [`signals::leave_on_signal`].
 //! - [`Cloister`]: the handle, cheap to clone.
 //!   - the members: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
 //!     [`siblings`](Cloister::siblings), [`member_states`](Cloister::member_states);
@@ -43,14 +44,14 @@
 //! # What it promises
 //!
 //! At any instant at most one node is the sentry, and no key is mine on two nodes; epochs rise with every view. Messages are handled at
-//! most once. [Limits](guide::limits) names the one exception and what is assumed. Between an answer and the act a process may
+//! most once. [Limits](guide::limits) names the exceptions and what is assumed. Between an answer and the act a process may
 //! pause: give the [`epoch`](Cloister::epoch) to the store that is written to. One process is one node, since ractor's registries
 //! belong to the process.
 //!
 //! The [guide] tells all of it: [concepts and glossary](guide::concepts), [configuration](guide::configuration),
 //! [placement](guide::placement), [listeners](guide::listeners), [calls](guide::calls), [tables](guide::tables),
-//! [entities](guide::entities), [splits](guide::splits), [deployment](guide::deployment), [security](guide::security), [operations](guide::operations) and
-//! [troubleshooting](guide::troubleshooting).
+//! [entities](guide::entities), [splits](guide::splits), [deployment](guide::deployment), [security](guide::security), [operations](guide::operations),
+//! [the tool](guide::tool) and [troubleshooting](guide::troubleshooting).
 //!
 //! # Features
 //!

@@ -264,7 +264,7 @@ fn consensus(config: &Config, all: &Seeds) -> Option<Warning> {
     // Behind a name there may be many nodes, behind an address there is one.
     let each_is_one_node = seeds > 0 && seeds::addresses(all).count() == seeds;
     if seeds > 1 && consensus <= seeds / 2 {
-        Some(Warning::BothHalves { origin, consensus, seeds })
+        Some(Warning::BothHalves { origin, consensus, seeds, split: config.split })
     } else if each_is_one_node && consensus > seeds + 1 {
         Some(Warning::MoreThanListed { origin, consensus, seeds })
     } else {

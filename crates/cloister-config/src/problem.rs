@@ -339,7 +339,8 @@ fn or(nearest: &Option<String>, all: impl FnOnce() -> String) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A consensus of at most half of the listed nodes: both halves of a split network reach it.
+    /// A consensus of at most half of the listed nodes: both halves of a split network reach it. Under [`SplitPolicy::Majority`] that counts while
+    /// the nodes start.
     BothHalves {
         /// Where it was written.
         origin: Origin,
@@ -347,6 +348,8 @@ pub enum Warning {
         consensus: usize,
         /// How many nodes are listed.
         seeds: usize,
+        /// What decides after a split.
+        split: SplitPolicy,
     },
     /// More nodes are needed than are listed.
     MoreThanListed {
@@ -389,12 +392,19 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::BothHalves { origin, consensus, seeds } => write!(
-                f,
-                "{origin}: consensus = {consensus} is not more than half of the {seeds} seeds: both halves of a split \
-                 network may be up at once; use {} or more",
-                seeds / 2 + 1
-            ),
+            Warning::BothHalves { origin, consensus, seeds, split } => {
+                let halves = match split {
+                    SplitPolicy::Majority => {
+                        "both halves of a network that is split while they start may be up at once"
+                    }
+                    _ => "both halves of a split network may be up at once",
+                };
+                write!(
+                    f,
+                    "{origin}: consensus = {consensus} is not more than half of the {seeds} seeds: {halves}; use {} or more",
+                    seeds / 2 + 1
+                )
+            }
             Warning::MoreThanListed { origin, consensus, seeds } => write!(
                 f,
                 "{origin}: consensus = {consensus} is more than the {seeds} seeds and this node: the cluster is not up \

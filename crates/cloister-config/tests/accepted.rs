@@ -8,19 +8,26 @@ use cloister_proto::SplitPolicy;
 #[test]
 fn what_is_legal_and_doubtful_gives_a_warning() {
     let hosts = |nodes: usize| (1..=nodes).map(|host| format!("10.0.0.{host}"));
-    let warnings = |seeds, consensus| -> Vec<String> {
-        let config = Config::new("a").seeds(hosts(seeds)).consensus(consensus);
+    let warnings_under = |split, seeds, consensus| -> Vec<String> {
+        let config = Config::new("a").seeds(hosts(seeds)).consensus(consensus).split(split);
         config.check().unwrap().iter().map(ToString::to_string).collect()
     };
+    let warnings = |seeds, consensus| warnings_under(SplitPolicy::Majority, seeds, consensus);
     for (seeds, consensus) in [(3, 2), (3, 3), (3, 4), (4, 3), (1, 1), (1, 2)] {
         assert!(warnings(seeds, consensus).is_empty(), "{consensus} of {seeds}");
     }
     for (seeds, consensus, enough) in [(2, 1, 2), (3, 1, 2), (4, 2, 3), (5, 2, 3)] {
-        let expected = format!(
-            "code: consensus = {consensus} is not more than half of the {seeds} seeds: both halves of a split network \
-             may be up at once; use {enough} or more"
-        );
-        assert_eq!(warnings(seeds, consensus), [expected]);
+        let expected = |network: &str| {
+            format!(
+                "code: consensus = {consensus} is not more than half of the {seeds} seeds: both halves of a {network} may be \
+                 up at once; use {enough} or more"
+            )
+        };
+        let at_start = expected("network that is split while they start");
+        assert_eq!(warnings(seeds, consensus), [at_start]);
+        for split in [SplitPolicy::Consensus, SplitPolicy::KeepOldest] {
+            assert_eq!(warnings_under(split, seeds, consensus), [expected("split network")]);
+        }
     }
     assert_eq!(
         warnings(3, 5),

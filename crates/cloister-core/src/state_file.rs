@@ -9,6 +9,7 @@
 //! It is written as a whole beside the old one, forced to the disk and renamed, so there is always one that is complete. A second
 //! file with `.lock` at its end is locked as long as a node uses the first: two processes with one memory would be two clusters.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -103,6 +104,9 @@ fn volume(kind: &ErrorKind) -> &'static str {
     }
 }
 
+/// The state files that this process has. A write that takes long keeps its file after the node has ended.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// The state file of a node, which no other process uses as long as this exists.
 #[derive(Debug)]
 pub(crate) struct StateFile {
@@ -136,7 +140,13 @@ impl StateFile {
         let contents = file.contents();
         file.replace(&contents.memory).map_err(|cause| error(unwritable(&cause)))?;
         drop(contents);
+        held().insert(file.path.clone());
         Ok(file)
+    }
+
+    /// Whether this process has the file open.
+    pub(crate) fn is_held_here(path: &Path) -> bool {
+        resolve(path).is_ok_and(|path| held().contains(&path))
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
@@ -178,6 +188,16 @@ impl StateFile {
         File::open(directory(&self.path))?.sync_all()?;
         Ok(())
     }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        held().remove(&self.path);
+    }
+}
+
+fn held() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unwritable(cause: &io::Error) -> StateFault {

@@ -36,7 +36,8 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// How long the monitor may take to give its claims up.
 const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a state file that another process has is waited for.
+/// How long a state file that another process has is waited for. One that this process has belongs to a write that has not ended, and is
+/// waited for as long as a node takes to leave.
 const STATE_FILE_IN_USE: Duration = Duration::from_secs(1);
 
 /// How often it is looked at meanwhile.
@@ -75,13 +76,15 @@ impl IncarnationRunner {
     pub(super) async fn open_state_file(&mut self, config: &Config) -> Result<(), ExitReason> {
         let wanted = config.state_file.clone().filter(|_| config.split == SplitPolicy::Majority);
         let Some(path) = wanted else { return Ok(()) };
-        let until = Instant::now() + STATE_FILE_IN_USE;
+        let began = Instant::now();
         loop {
+            let is_held_here = StateFile::is_held_here(&path);
+            let limit = if is_held_here { self.shared.leave_timeout() } else { STATE_FILE_IN_USE };
             let (path, app) = (path.clone(), config.name.clone());
             let opened = spawn_blocking(move || StateFile::open(&path, &app)).await;
             match opened.map_err(|error| ExitReason::Failed(error.to_string()))? {
                 // A process that ends, or an incarnation of this one, may have it for a moment more.
-                Err(error) if error.fault == StateFault::InUse && Instant::now() < until => {
+                Err(error) if error.fault == StateFault::InUse && began.elapsed() < limit => {
                     sleep(STATE_FILE_AGAIN).await;
                 }
                 opened => {
@@ -340,3 +343,6 @@ fn member(config: &Config, identity: &Identity) -> Result<Member, String> {
 pub(super) fn random() -> Result<u64, String> {
     getrandom::u64().map_err(|error| format!("the system gives no random numbers: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,7 +219,7 @@ fn a_call_is_applied_once_though_its_sender_stood_still_and_its_state_was_writte
     // The first write of a slot waits for all members.
     nodes[0].ask_until("len", "20");
     let mut begin_all =
-        || -> Vec<usize> { keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n}"))).collect() };
+        || -> Vec<usize> { keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n} 300"))).collect() };
     let (first, second) = (begin_all(), begin_all());
     let begun = || nodes[1..].iter().map(|node| node.lines_with("begins").len()).sum::<usize>();
     until("all calls have begun", || begun() >= keys.len());
@@ -267,6 +267,31 @@ fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
     }
     for node in &mut nodes {
         assert_eq!(node.ask("twice cart 500"), "500");
+    }
+}
+
+#[test]
+fn a_node_that_leaves_waits_until_it_has_written_what_it_alone_has() {
+    let _turn = turn();
+    let ports = ports(3);
+    let mut nodes = cluster("lazy", 2, &ports);
+    let leaver = format!("entities@127.0.0.1:{}", ports[2]);
+    let is_there = |node: &mut Node, n: usize| node.ask(&format!("owner counter{n}")) == leaver;
+    let keys: Vec<usize> = (0..60).filter(|n| is_there(&mut nodes[0], *n)).collect();
+    assert!(keys.len() > 5, "{} of 60 are on the node that leaves", keys.len());
+    for n in &keys {
+        assert!(nodes[0].ask(&format!("count counter{n} 1")).starts_with("1 "));
+    }
+    // What was acknowledged is written after the handler that runs, for which no call waits. The other nodes have nothing to write.
+    for n in &keys {
+        assert_eq!(nodes[0].ask(&format!("cast_slow counter{n} 3000")), "done");
+    }
+    let mut leaver = nodes.remove(2);
+    until("a handler of each runs", || leaver.lines_with("begins").len() == keys.len());
+    leaver.begin("leave");
+    assert!(leaver.process.ended_within(PATIENCE).is_some(), "{:#?}", leaver.process.errors().lines());
+    for n in &keys {
+        nodes[1].ask_until(&format!("get counter{n}"), "2");
     }
 }
 

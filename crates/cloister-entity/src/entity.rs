@@ -64,8 +64,8 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
     ///
     /// # Errors
     ///
-    /// The caller gets the error as [`EntityError::Failed`](crate::EntityError::Failed), and the state is what was written last. So it
-    /// is after a panic.
+    /// The caller gets the error as [`EntityError::Failed`](crate::EntityError::Failed), and the state is what it was before. So it is
+    /// after a panic.
     fn handle(
         &mut self,
         context: &mut Context<'_, Self>,

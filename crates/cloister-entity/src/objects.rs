@@ -211,13 +211,13 @@ impl<E: Entity> Objects<E> {
                 Work::Timer => {
                     let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
                     let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, &with, panic.as_ref()));
                     self.timer_is_over(&table, &key, &text, object.as_ref(), turn);
                 }
                 Work::Flush(_planned) => {
                     let turn = AssertUnwindSafe(object::flush(&mut object, &with, &key));
                     let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, &with, panic.as_ref()));
                     if let Err(cause) = object::in_words::<E>(turn) {
                         self.warn(&text, "a state was not written", &cause);
                     }
@@ -278,7 +278,7 @@ impl<E: Entity> Objects<E> {
         message: &Accepted,
     ) -> Turn {
         let turn = AssertUnwindSafe(object::handle(object, with, message)).catch_unwind().await;
-        let turn = turn.unwrap_or_else(|panic| panicked(object, panic.as_ref()));
+        let turn = turn.unwrap_or_else(|panic| panicked(object, with, panic.as_ref()));
         self.timer_of(&message.key, object.as_ref());
         turn
     }
@@ -345,8 +345,12 @@ fn sent_as(message: &Accepted) -> Option<(u64, u64)> {
 }
 
 /// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
-fn panicked<E>(object: &mut Option<Object<E>>, panic: &(dyn std::any::Any + Send)) -> Turn {
-    *object = None;
+fn panicked<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    panic: &(dyn std::any::Any + Send),
+) -> Turn {
+    object::restore(object, with);
     Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
 }
 

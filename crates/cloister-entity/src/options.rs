@@ -23,8 +23,8 @@ pub enum Durability {
     /// Before each answer: what was answered is lost only with all copies.
     #[default]
     Each,
-    /// At most this long after it was changed, and before the entity moves in order. A crash of its node loses up to that time, and a
-    /// handler that fails loses what was not written.
+    /// At most this long after it was changed, and before the entity moves in order. A crash of its node loses up to that time. Each
+    /// message encodes the state all the same: a handler that fails leaves what those before it have left.
     Lazy(Duration),
 }
 

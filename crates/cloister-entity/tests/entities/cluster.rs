@@ -318,6 +318,29 @@ fn a_state_that_was_not_written_does_not_come_back_after_others_have_read_the_on
     }
 }
 
+#[test]
+fn a_claim_that_ends_under_a_handler_takes_nothing_with_it_that_was_answered() {
+    let _turn = turn();
+    let ports = ports(3);
+    let mut nodes = cluster("lazy", 2, &ports);
+    let killed = format!("entities@127.0.0.1:{}", ports[2]);
+    let stays = |node: &mut Node, n: usize| node.ask(&format!("owner counter{n}")) != killed;
+    let keys: Vec<usize> = (0..12).filter(|n| stays(&mut nodes[0], *n)).collect();
+    for n in &keys {
+        assert!(nodes[0].ask(&format!("count counter{n} 1")).starts_with("1 "));
+    }
+    // A handler of each runs when the view ends.
+    let slow: Vec<usize> = keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n} 4000"))).collect();
+    let begun = |nodes: &[Node]| nodes.iter().map(|node| node.lines_with("begins").len()).sum::<usize>();
+    until("a handler of each runs", || begun(&nodes) == keys.len());
+    nodes.remove(2).process.kill();
+    for (n, slow) in keys.iter().zip(slow) {
+        assert_eq!(nodes[0].answer(slow), "2", "counter{n}");
+        assert_eq!(nodes[1].ask(&format!("get counter{n}")), "2", "counter{n}");
+    }
+    assert!(begun(&nodes) > keys.len(), "no handler was interrupted, so this has shown nothing");
+}
+
 /// A job, the epoch under which it ran, and how often it has run.
 type Run = (String, u64, u64);
 

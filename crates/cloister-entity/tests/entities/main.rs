@@ -7,5 +7,6 @@ mod alone;
 mod cluster;
 mod fenced;
 mod later;
+mod lazy;
 mod longer;
 mod repeats;

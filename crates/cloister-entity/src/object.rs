@@ -25,7 +25,8 @@ use crate::store::EntityId;
 use crate::timers::{Timers, now};
 use crate::views::Views;
 
-const LOST: &str = "what was not written of a state is lost";
+/// What is logged where that happens.
+pub(crate) const LOST: &str = "what was not written of a state is lost";
 const CLAIM_LOST: &str = "the node could not act for the key any more while it handled the message";
 
 /// The state of an entity, and what it comes from. As long as that is the same, no other node has changed the state.

@@ -7,6 +7,7 @@
 //! ```
 
 mod clock;
+mod running;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
+use self::running::Running;
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
@@ -169,18 +171,17 @@ impl<E: Entity> Objects<E> {
         place.task = Some(task);
         drop(part);
         if let Some(objects) = self.myself.upgrade() {
-            tokio::spawn(objects.work(task, table.clone(), Bytes::clone(key)));
+            let running = Running::new(Arc::clone(&objects), task, Bytes::clone(key));
+            table.spawn(objects.work(running, table.clone()));
         }
     }
 
     /// Handles the messages of an entity until there are none.
-    async fn work(self: Arc<Self>, task: u64, table: ServiceTable, key: Bytes) {
-        // The table encodes keys of text only.
-        let text = decode::<String>(&key).unwrap_or_default();
-        let mut object = None;
-        let mut is_first = true;
+    async fn work(self: Arc<Self>, mut running: Running<E>, table: ServiceTable) {
+        let key = Bytes::clone(running.key());
+        let text = text_of_key(&key);
         let warn = |what: &str, cause: &str| self.warn(&text, what, cause);
-        while let Some(work) = self.next(task, &key, &mut object, &mut is_first) {
+        while let Some(work) = running.next() {
             self.waiting_bytes.fetch_sub(work.len(), Ordering::Relaxed);
             let with = Surroundings {
                 table: &table,
@@ -193,72 +194,43 @@ impl<E: Entity> Objects<E> {
             };
             match work {
                 Work::Message(Waiting { message, one_way: true, .. }) => {
-                    self.handle_one_way(task, &mut object, &with, &message).await;
-                    self.sender_of(task, &message);
+                    self.handle_one_way(&mut running, &with, &message).await;
+                    running.sender_of(&message);
                 }
                 Work::Message(Waiting { message, since, reply, .. }) => {
                     if since.elapsed() >= self.options.timeout {
                         // Its sender has given it up.
-                        self.sender_of(task, &message);
+                        running.sender_of(&message);
                         continue;
                     }
-                    let turn = self.handle(&mut object, &with, &message).await;
+                    let turn = self.handle(&mut running.object, &with, &message).await;
                     // There is none if this node has begun anew: its sender sends it again.
-                    if let Some(reply) = self.sender_of(task, &message).or(reply) {
+                    if let Some(reply) = running.sender_of(&message).or(reply) {
                         self.answer(&message, reply, turn);
                     }
                 }
                 Work::Timer => {
-                    let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
+                    running.has_timer = true;
+                    let object = &mut running.object;
+                    let turn = AssertUnwindSafe(object::handle_timer(object, &with, &key));
                     let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, &with, panic.as_ref()));
-                    self.timer_is_over(&table, &key, &text, object.as_ref(), turn);
+                    let turn = turn.unwrap_or_else(|panic| panicked(object, &with, panic.as_ref()));
+                    running.has_timer = false;
+                    self.timer_is_over(&table, &key, &text, running.object.as_ref(), turn);
                 }
                 Work::Flush(_planned) => {
-                    let turn = AssertUnwindSafe(object::flush(&mut object, &with, &key));
+                    let object = &mut running.object;
+                    let turn = AssertUnwindSafe(object::flush(object, &with, &key));
                     let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, &with, panic.as_ref()));
-                    if let Err(cause) = object::in_words::<E>(turn) {
+                    let turn = turn.unwrap_or_else(|panic| panicked(object, &with, panic.as_ref()));
+                    if let Err(cause) = object::in_words(turn) {
                         self.warn(&text, "a state was not written", &cause);
                     }
-                    self.timer_of(&key, object.as_ref());
+                    self.timer_of(&key, running.object.as_ref());
                 }
             }
             self.start_clock(&table);
         }
-    }
-
-    /// The next work of an entity; the object is put back when there is none.
-    fn next(
-        &self,
-        task: u64,
-        key: &Bytes,
-        object: &mut Option<Object<E>>,
-        is_first: &mut bool,
-    ) -> Option<Work> {
-        let mut part = self.part(key);
-        // A node that begins anew has forgotten this task, and may have another one.
-        let place = part.get_mut(key).filter(|place| place.task == Some(task))?;
-        if std::mem::take(is_first) {
-            *object = place.object.take();
-        }
-        let work = place.inbox.pop_front();
-        if work.is_none() {
-            place.object = object.take();
-            place.task = None;
-            place.used = Instant::now();
-            if place.object.is_none() {
-                part.remove(key);
-            }
-        }
-        work
-    }
-
-    /// Takes the sender of a message that was handled.
-    fn sender_of(&self, task: u64, message: &Accepted) -> Option<ReplyTo> {
-        let mut part = self.part(&message.key);
-        let place = part.get_mut(&message.key).filter(|place| place.task == Some(task))?;
-        place.senders.remove(&sent_as(message)?)?
     }
 
     fn answer(&self, message: &Accepted, reply: ReplyTo, turn: Turn) {
@@ -284,19 +256,13 @@ impl<E: Entity> Objects<E> {
     }
 
     /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
-    async fn handle_one_way(
-        &self,
-        task: u64,
-        object: &mut Option<Object<E>>,
-        with: &Surroundings<'_>,
-        message: &Accepted,
-    ) {
+    async fn handle_one_way(&self, running: &mut Running<E>, with: &Surroundings<'_>, message: &Accepted) {
         let (began, cloister) = (Instant::now(), with.table.cloister());
         let mut failures = 0;
         let cause = loop {
-            let cause = match self.handle(object, with, message).await {
+            let cause = match self.handle(&mut running.object, with, message).await {
                 Turn::Done(answer) => {
-                    if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
+                    if let Some(failure) = answer::failed(&answer) {
                         let cause = failure.to_string();
                         self.warn(with.key, "a message without a waiting sender was not handled", &cause);
                     }
@@ -309,8 +275,7 @@ impl<E: Entity> Objects<E> {
                 Turn::NotDone(cause) => cause,
             };
             // A node that has begun anew has another task for the key.
-            let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node())
-                || self.part(&message.key).get(&message.key).is_none_or(|place| place.task != Some(task));
+            let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node()) || !running.is_present();
             let cause = match is_elsewhere {
                 true => match with.table.pass_on(message).await {
                     Ok(()) => return,
@@ -330,6 +295,21 @@ impl<E: Entity> Objects<E> {
         self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
     }
 
+    /// As [`warn`](Self::warn), of an encoded key.
+    fn warn_of(&self, key: &[u8], what: &str, cause: &str) {
+        self.warn(&text_of_key(key), what, cause);
+    }
+
+    /// This work is not done any more.
+    fn forget<'a>(&self, inbox: impl Iterator<Item = &'a Work>) {
+        for work in inbox {
+            self.waiting_bytes.fetch_sub(work.len(), Ordering::Relaxed);
+            if matches!(work, Work::Timer) {
+                self.timers_running.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
     fn warn(&self, key: &str, what: &str, cause: &str) {
         let mut limiter = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missed) = limiter.allow(Instant::now()) {
@@ -337,6 +317,11 @@ impl<E: Entity> Objects<E> {
             warn!(target: TARGET, entity = E::NAME, key = %key, error = cause, missed, "{what}");
         }
     }
+}
+
+/// The table encodes keys of text only.
+fn text_of_key(key: &[u8]) -> String {
+    decode(key).unwrap_or_default()
 }
 
 /// What names a message: its sender, and its number there. Each has one.
@@ -423,14 +408,7 @@ impl<E: Entity> Service for Objects<E> {
         self.replies.reset();
         // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
         for mut part in self.all() {
-            let dropped: usize = part.values().flat_map(|place| &place.inbox).map(Work::len).sum();
-            let timers = part
-                .values()
-                .flat_map(|place| &place.inbox)
-                .filter(|work| matches!(work, Work::Timer))
-                .count();
-            self.waiting_bytes.fetch_sub(dropped, Ordering::Relaxed);
-            self.timers_running.fetch_sub(timers, Ordering::AcqRel);
+            self.forget(part.values().flat_map(|place| &place.inbox));
             part.clear();
         }
         self.ended();

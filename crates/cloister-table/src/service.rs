@@ -186,6 +186,12 @@ impl ServiceTable {
         self.core.local_entries().map(|(key, _)| key)
     }
 
+    /// Runs a task on the runtime that the table was started on. One of a caller may end before the table does. The task is dropped if
+    /// that runtime has ended.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.core.tasks.spawn(task);
+    }
+
     /// The epoch under which this node may act at this moment.
     #[must_use]
     pub fn claim(&self) -> Option<Epoch> {

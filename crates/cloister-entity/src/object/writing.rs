@@ -121,13 +121,9 @@ pub(crate) async fn flush<E: Entity>(
 }
 
 /// Why something was not written.
-pub(crate) fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
+pub(crate) fn in_words(turn: Turn) -> Result<(), String> {
     match turn {
-        Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
-            Ok(Err(failure)) => Err(failure.to_string()),
-            // An empty answer is none.
-            _ => Ok(()),
-        },
+        Turn::Done(answer) => answer::failed(&answer).map_or(Ok(()), |failure| Err(failure.to_string())),
         Turn::NotDone(cause) => Err(cause),
         Turn::Uncertain => Err("its view ended before all copies had it".to_owned()),
     }

@@ -10,3 +10,4 @@ mod later;
 mod lazy;
 mod longer;
 mod repeats;
+mod runtimes;

@@ -11,7 +11,7 @@ use cloister_core::{Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, ServiceTable, decode, encode};
 
 pub(crate) use self::handler::text_of;
-use self::handler::{Ran, Stopped, close, run};
+use self::handler::{Ran, Stopped, claim_lost, close, run};
 use self::writing::{caught, of_commit, of_store, write};
 pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
@@ -379,12 +379,17 @@ async fn load<E: Entity>(
     }
     let mut saved = None;
     if let Some(store) = store {
-        saved = match caught(async { store.load(with.id::<E>(), epoch).await }).await {
-            Ok(saved) => saved,
-            Err(error) => return Err(of_store(error, Failure::NotLoaded)),
+        let ended = || Turn::NotDone("the view ended while the state was loaded".to_owned());
+        let limit = with.options.handler_timeout;
+        saved = tokio::select! {
+            biased;
+            saved = caught(limit, async { store.load(with.id::<E>(), epoch).await }) => {
+                saved.map_err(|error| of_store(error, Failure::NotLoaded))?
+            }
+            () = claim_lost(with.table.cloister(), epoch) => return Err(ended()),
         };
         if with.table.claim() != Some(epoch) {
-            return Err(Turn::NotDone("the view ended while the state was loaded".to_owned()));
+            return Err(ended());
         }
     }
     let written = Encoded { row, saved };

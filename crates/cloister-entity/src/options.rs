@@ -107,7 +107,7 @@ impl EntityOptions {
     }
 
     /// For how long a handler may run: 30 s by default. Its future is dropped then, and its sender gets
-    /// [`EntityError::Failed`](crate::EntityError::Failed).
+    /// [`EntityError::Failed`](crate::EntityError::Failed). As long may each call of a [`store`](Self::store) take.
     #[must_use]
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = timeout;

@@ -86,7 +86,7 @@ pub(super) fn close(with: &Surroundings<'_>, later: Option<Later>) {
 }
 
 /// Waits until this node may not act under this epoch any more.
-async fn claim_lost(cloister: &Cloister, epoch: Epoch) {
+pub(super) async fn claim_lost(cloister: &Cloister, epoch: Epoch) {
     while let Some(claim) = cloister.claim().filter(|claim| claim.epoch() == epoch) {
         // It is renewed meanwhile, most of the time.
         sleep(claim.left().max(Duration::from_millis(1))).await;

@@ -1,10 +1,12 @@
 //! Writing the state of an entity.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use cloister_core::Epoch;
 use cloister_table::service::{Accepted, Bytes, Committed};
 use futures_util::FutureExt;
+use tokio::time::timeout;
 
 use super::handler::text_of;
 use super::{Encoded, Object, Surroundings, Turn, drop_unwritten, load, not_served, restore};
@@ -31,7 +33,8 @@ pub(super) async fn write<E: Entity>(
         && (encoded.saved != present.written.saved || may_be_attempted)
     {
         let saved = encoded.saved.clone();
-        if let Err(error) = caught(async { store.save(with.id::<E>(), epoch, saved).await }).await {
+        let limit = with.options.handler_timeout;
+        if let Err(error) = caught(limit, async { store.save(with.id::<E>(), epoch, saved).await }).await {
             match &error {
                 StoreError::Fenced(_) => lose(object, with, "another node has saved it meanwhile"),
                 StoreError::Failed(_) => fail(object, with, Some(encoded)),
@@ -129,10 +132,18 @@ pub(crate) fn in_words(turn: Turn) -> Result<(), String> {
     }
 }
 
-/// A store that panics has failed: it may have saved what it should.
-pub(super) async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let done = AssertUnwindSafe(work).catch_unwind().await;
-    done.unwrap_or_else(|panic| Err(StoreError::Failed(format!("it panicked: {}", text_of(panic.as_ref())))))
+/// A store that panics has failed, and so has one that does not end in time: it may have saved what it should.
+pub(super) async fn caught<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(panic)) => Err(StoreError::Failed(format!("it panicked: {}", text_of(panic.as_ref())))),
+        Err(_) => Err(StoreError::Failed(format!(
+            "it did not end within {limit:?} (`EntityOptions::handler_timeout`)"
+        ))),
+    }
 }
 
 pub(super) fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {

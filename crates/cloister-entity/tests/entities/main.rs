@@ -6,6 +6,7 @@
 mod alone;
 mod cluster;
 mod fenced;
+mod hung;
 mod later;
 mod lazy;
 mod longer;

@@ -11,7 +11,7 @@ use cloister_core::{Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, ServiceTable, decode, encode};
 
 pub(crate) use self::handler::text_of;
-use self::handler::{Ran, Stopped, claim_lost, close, run};
+use self::handler::{Ran, Stopped, close, run};
 use self::writing::{caught, of_commit, of_store, write};
 pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
@@ -386,7 +386,7 @@ async fn load<E: Entity>(
             saved = caught(limit, async { store.load(with.id::<E>(), epoch).await }) => {
                 saved.map_err(|error| of_store(error, Failure::NotLoaded))?
             }
-            () = claim_lost(with.table.cloister(), epoch) => return Err(ended()),
+            () = with.table.claim_ends(epoch) => return Err(ended()),
         };
         if with.table.claim() != Some(epoch) {
             return Err(ended());

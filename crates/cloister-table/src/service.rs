@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_core::{Cloister, Epoch, Slot};
 use cloister_table_proto::Event;
 use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
 use tokio::sync::broadcast;
+use tokio::time::sleep;
 
 use crate::core::Core;
 use crate::delivery::Commit;
@@ -190,6 +192,18 @@ impl ServiceTable {
     /// that runtime has ended.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.core.tasks.spawn(task);
+    }
+
+    /// Waits until this node may not act under this epoch any more.
+    pub async fn claim_ends(&self, epoch: Epoch) {
+        let mut view = self.core.view.subscribe();
+        while let Some(claim) = self.core.cloister.claim().filter(|claim| claim.epoch() == epoch) {
+            // The lease is renewed meanwhile, most of the time. That of a node which is alone has no end, but another node may join.
+            tokio::select! {
+                () = sleep(claim.left().max(Duration::from_millis(1))) => {}
+                changed = view.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// The epoch under which this node may act at this moment.

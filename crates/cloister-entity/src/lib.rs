@@ -43,6 +43,7 @@
 //! - `entities.rs`: the handle that messages are sent by.
 //! - `objects.rs`, `objects/clock.rs`: which entities of this node have work; which are idle, and whose timers are due.
 //! - `objects/running.rs`: what the task of an entity works with, and what becomes of it if its runtime ends.
+//! - `objects/write_through.rs`: when states that are written lazily are written at once.
 //! - `object.rs`, `object/handler.rs`, `object/writing.rs`: one entity: load; a message in its handler; write.
 //! - `later.rs`: replies that are given after their handler has returned.
 //! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.

@@ -8,6 +8,7 @@
 
 mod clock;
 mod running;
+mod write_through;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -27,6 +28,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use self::running::Running;
+use self::write_through::WriteThrough;
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
@@ -60,7 +62,7 @@ pub(crate) struct Objects<E> {
     timers_running: AtomicUsize,
     tasks: AtomicU64,
     /// From an announced round on, until its view has begun, all is written at once.
-    writes_through: AtomicBool,
+    writes_through: WriteThrough,
     /// Whether the clock runs, and what wakes it.
     clock: AtomicBool,
     wake: Notify,
@@ -130,7 +132,7 @@ impl<E: Entity> Objects<E> {
             waiting_bytes: AtomicUsize::new(0),
             timers_running: AtomicUsize::new(0),
             tasks: AtomicU64::new(0),
-            writes_through: AtomicBool::new(false),
+            writes_through: WriteThrough::default(),
             clock: AtomicBool::new(false),
             wake: Notify::new(),
             failures: Mutex::default(),
@@ -189,7 +191,7 @@ impl<E: Entity> Objects<E> {
                 key: &text,
                 replies: &self.replies,
                 views: &self.views,
-                writes_through: self.writes_through.load(Ordering::Acquire),
+                writes_through: self.writes_through.is_on(Instant::now),
                 warn: &warn,
             };
             match work {
@@ -384,11 +386,11 @@ impl<E: Entity> Service for Objects<E> {
                 }
             }
         }
-        self.writes_through.store(false, Ordering::Release);
+        self.writes_through.end();
     }
 
     fn planned(&self, table: &ServiceTable, planned: Planned) {
-        self.writes_through.store(true, Ordering::Release);
+        self.writes_through.begin();
         let planned = Arc::new(planned);
         let is_lazy = matches!(self.options.durability, Durability::Lazy(_));
         let keys: Vec<Bytes> = match is_lazy {
@@ -398,6 +400,10 @@ impl<E: Entity> Service for Objects<E> {
         for key in keys {
             self.give(table, &key, Work::Flush(Some(Arc::clone(&planned))));
         }
+    }
+
+    fn withdrawn(&self) {
+        self.writes_through.withdraw(Instant::now());
     }
 
     fn repeats(&self) -> bool {

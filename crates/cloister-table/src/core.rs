@@ -229,10 +229,12 @@ impl Core {
     /// Tells all shards of the announced round of this number.
     pub(crate) fn plan(&self, number: u64, event: &Event) {
         self.all().for_each(|mut shard| shard.plan(self, number, event.clone()));
-        if let Some((service, table)) = self.service()
-            && matches!(event, Event::Planned(Some(_)))
-        {
-            service.planned(&table, Planned { table: table.clone(), number });
+        match (self.service(), event) {
+            (Some((service, table)), Event::Planned(Some(_))) => {
+                service.planned(&table, Planned { table: table.clone(), number });
+            }
+            (Some((service, _)), _) => service.withdrawn(),
+            (None, _) => {}
         }
     }
 

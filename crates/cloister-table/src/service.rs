@@ -41,6 +41,9 @@ pub trait Service: Send + Sync + 'static {
     /// dropped.
     fn planned(&self, table: &ServiceTable, planned: Planned);
 
+    /// What was planned is withdrawn: its round begins, or it comes to nothing.
+    fn withdrawn(&self) {}
+
     /// Whether a message whose answer was lost is sent again, which a table notices.
     fn repeats(&self) -> bool {
         true
@@ -210,5 +213,59 @@ impl ServiceTable {
     #[must_use]
     pub fn claim(&self) -> Option<Epoch> {
         self.core.claim()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use cloister_core::{Config, ManagerArguments, NodeId, Ring};
+    use cloister_table_proto::Placement;
+
+    use super::*;
+
+    /// Notes what it hears.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<&'static str>>);
+
+    impl Notes {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    impl Service for Notes {
+        fn deliver(&self, _: &ServiceTable, _: Delivery) {}
+
+        fn serves(&self, _: &ServiceTable, _: Slot, _: &mut dyn Iterator<Item = (&[u8], &[u8])>) {}
+
+        fn ended(&self) {
+            self.note("ended");
+        }
+
+        fn planned(&self, _: &ServiceTable, _: Planned) {
+            self.note("planned");
+        }
+
+        fn withdrawn(&self) {
+            self.note("withdrawn");
+        }
+
+        fn reset(&self) {}
+    }
+
+    #[test]
+    fn a_service_hears_of_what_is_planned_and_that_it_is_withdrawn() {
+        let arguments = ManagerArguments::new(Config::new("planned")).unwrap();
+        let notes = Arc::<Notes>::default();
+        let kind = Purpose::Service(Arc::clone(&notes) as _);
+        let core = Core::new(&arguments, "planned", TableOptions::default(), kind);
+        let members: Arc<[NodeId]> = [arguments.handle().node()].into();
+        let replicas = Arc::new(Ring::new(members.iter()).replicas(1));
+        let placement = Placement::new(Epoch::ZERO, Epoch::ZERO, members, replicas);
+        core.plan(1, &Event::Planned(Some(placement)));
+        core.plan(1, &Event::Planned(None));
+        assert_eq!(*notes.0.lock().unwrap(), ["planned", "withdrawn"]);
     }
 }

@@ -33,6 +33,8 @@ enum CounterMessage {
     AddLater,
     /// Adds one after so many milliseconds.
     AddSlowly(u64),
+    /// Adds one after so many milliseconds, in which it blocks its thread and cannot be dropped.
+    Block(u64),
     /// Takes 10 ms.
     Append(u64),
     /// How many were appended, if each is greater than the one before.
@@ -78,6 +80,11 @@ impl Entity for Counter {
             CounterMessage::AddSlowly(ms) => {
                 println!("begins {}", context.key());
                 tokio::time::sleep(Duration::from_millis(ms)).await;
+                self.count += 1;
+            }
+            CounterMessage::Block(ms) => {
+                println!("begins {}", context.key());
+                std::thread::sleep(Duration::from_millis(ms));
                 self.count += 1;
             }
             CounterMessage::AddLater => {
@@ -133,6 +140,7 @@ async fn obey(cloister: &Cloister, counters: &Entities<Counter>, command: &str) 
         "get" => shown(counters.call(key, CounterMessage::Get).await),
         "later" => shown(counters.call(key, CounterMessage::AddLater).await),
         "slow" => shown(counters.call(key, CounterMessage::AddSlowly(number())).await),
+        "block" => shown(counters.call(key, CounterMessage::Block(number())).await),
         "answer" => ANSWERS.send_replace(true).to_string(),
         "owner" => counters.owner(key).map_or_else(String::new, |node| node.name().to_string()),
         "len" => shown(counters.len().await),

@@ -91,3 +91,41 @@ impl<E: Entity> Drop for Running<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_core::{Config, ManagerArguments};
+    use cloister_table::TableOptions;
+    use cloister_table::service::{ServiceTable, encode};
+
+    use super::super::Waiting;
+    use super::super::write_through::tests::Nothing;
+    use super::*;
+    use crate::options::EntityOptions;
+    use crate::views::Views;
+
+    #[test]
+    fn a_task_that_is_dropped_leaves_room_for_the_next_one() {
+        let objects = Objects::<Nothing>::new(EntityOptions::default(), Arc::<Views>::default());
+        let mut arguments = ManagerArguments::new(Config::new("dropped")).unwrap();
+        let service = Arc::clone(&objects) as _;
+        // It has not been started, so it drops each task.
+        let table =
+            ServiceTable::define(&mut arguments, "dropped", TableOptions::default(), service).unwrap();
+        let key = Bytes::from(encode("key").unwrap());
+        let message = Accepted::own(Bytes::clone(&key), Bytes::from(vec![0; 100]));
+        for _ in 0..2 {
+            let message = message.clone();
+            let waiting = Waiting { message, one_way: true, since: Instant::now(), reply: None };
+            objects.give(&table, &key, Work::Message(waiting));
+            objects.timers_running.fetch_add(1, Ordering::AcqRel);
+            objects.give(&table, &key, Work::Timer);
+            assert_eq!(objects.active(), 0);
+            assert_eq!(objects.waiting_bytes.load(Ordering::Relaxed), 0);
+            assert_eq!(objects.timers_running.load(Ordering::Relaxed), 0);
+            assert!(objects.schedule.next().is_some(), "the timer is tried again");
+            objects.start_clock(&table);
+            assert!(!objects.clock.load(Ordering::Relaxed));
+        }
+    }
+}

@@ -53,7 +53,7 @@ impl WriteThrough {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use cloister_table::service::Service;
@@ -67,7 +67,7 @@ mod tests {
     use crate::views::Views;
 
     #[derive(Default, Serialize, Deserialize)]
-    struct Nothing;
+    pub(in crate::objects) struct Nothing;
 
     impl Entity for Nothing {
         const NAME: &'static str = "nothing";

@@ -42,6 +42,14 @@ fn marked<T: Serialize>(mark: u8, content: &T) -> Result<Bytes, String> {
     Ok(bytes.into())
 }
 
+/// The failure, if it is one. A reply is not decoded: that is for its sender.
+pub(crate) fn failed(bytes: &[u8]) -> Option<Failure> {
+    match bytes.split_first() {
+        Some((&FAILURE, failure)) => decode(failure).ok(),
+        _ => None,
+    }
+}
+
 /// The reply or the failure; an error if the bytes are neither.
 pub(crate) fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<Result<R, Failure>, String> {
     match bytes.split_first() {

@@ -60,12 +60,12 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
     /// The state is written when it returns `Ok`, together with the answer. So an answer is seen only for what all copies have, and a
     /// message that is sent again because its answer was lost is not applied twice. Effects outside, such as a request to another service,
     /// may be repeated. This future is dropped when the node may not act for the key any more, and the message is handled again by the next
-    /// owner.
+    /// owner. It runs on the runtime that the node was started on, whichever one the call comes from.
     ///
     /// # Errors
     ///
-    /// The caller gets the error as [`EntityError::Failed`](crate::EntityError::Failed), and the state is what was written last. So it
-    /// is after a panic.
+    /// The caller gets the error as [`EntityError::Failed`](crate::EntityError::Failed), and the state is what it was before. So it is
+    /// after a panic.
     fn handle(
         &mut self,
         context: &mut Context<'_, Self>,

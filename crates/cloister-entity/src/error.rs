@@ -27,7 +27,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EntityError {
-    /// The handler returned an error, panicked or took too long. The state is what was written before.
+    /// The handler returned an error, panicked or took too long. The state is what it was before.
     #[error(
         "the entity {entity:?} of the key {key:?} has no reply{}: {failure}{}",
         answered(node.as_ref(), *epoch, *waited),
@@ -142,7 +142,7 @@ impl<M> fmt::Display for TrySendError<M> {
 
 impl<M> std::error::Error for TrySendError<M> {}
 
-/// What happened to a message at its entity. The state is what was written before, but perhaps after [`Failure::NotSaved`], and
+/// What happened to a message at its entity. The state is what it was before, but perhaps after [`Failure::NotSaved`], and
 /// [`Failure::NoReply`].
 ///
 /// [`EntityError`] has an example.

@@ -42,7 +42,9 @@
 //! - `entity.rs`, `context.rs`: what a program writes, and what its handler sees.
 //! - `entities.rs`: the handle that messages are sent by.
 //! - `objects.rs`, `objects/clock.rs`: which entities of this node have work; which are idle, and whose timers are due.
-//! - `object.rs`, `object/handler.rs`: one entity: load, write; and a message in its handler.
+//! - `objects/running.rs`: what the task of an entity works with, and what becomes of it if its runtime ends.
+//! - `objects/write_through.rs`: when states that are written lazily are written at once.
+//! - `object.rs`, `object/handler.rs`, `object/writing.rs`: one entity: load; a message in its handler; write.
 //! - `later.rs`: replies that are given after their handler has returned.
 //! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.
 //! - `store.rs`: where states are kept, if not on the nodes.

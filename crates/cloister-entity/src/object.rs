@@ -1,17 +1,19 @@
 //! One entity, as an object in memory: it handles one message after the other.
 
 mod handler;
+mod writing;
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_core::{Epoch, Slot};
-use cloister_table::service::{Accepted, Bytes, Committed, ServiceTable, decode, encode};
-use futures_util::FutureExt;
+use cloister_table::service::{Accepted, Bytes, ServiceTable, decode, encode};
 
 pub(crate) use self::handler::text_of;
 use self::handler::{Ran, Stopped, close, run};
+use self::writing::{caught, of_commit, of_store, write};
+pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
@@ -19,28 +21,51 @@ use crate::later::Replies;
 use crate::options::{Durability, EntityOptions};
 use crate::recent::Recent;
 use crate::row;
-use crate::store::{EntityId, StoreError};
+use crate::store::EntityId;
 use crate::timers::{Timers, now};
 use crate::views::Views;
+
+/// What is logged where that happens.
+pub(crate) const LOST: &str = "what was not written of a state is lost";
+const CLAIM_LOST: &str = "the node could not act for the key any more while it handled the message";
 
 /// The state of an entity, and what it comes from. As long as that is the same, no other node has changed the state.
 pub(crate) struct Object<E> {
     state: E,
     timers: Timers,
-    /// Its row: with the state, or without where that is kept in a store.
-    row: Option<Bytes>,
-    /// What the store has.
-    saved: Option<Vec<u8>>,
+    /// What is written of it.
+    written: Encoded,
     /// The view in which this node looked last whether the state is still that. A store has seen its epoch.
     epoch: Epoch,
     /// The encoded state of a new entity: one that has not changed is not written.
     new: Option<Vec<u8>>,
-    /// Since when the state differs from what is written.
-    dirty: Option<Instant>,
+    /// What messages have left that were answered, if that is not written yet.
+    unwritten: Option<Unwritten>,
+    /// What was to be written, and may be.
+    attempted: Option<Encoded>,
     /// The answers of messages that may be sent again: the table has only those under whose numbers it was written.
     recent: Recent,
     /// As long as another one has it, a reply is to be given.
     awaited: Option<Arc<()>>,
+}
+
+/// A state and its timers, as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Encoded {
+    /// Its row: with the state, or without where that is kept in a store. `None` if there is nothing to be kept in it.
+    row: Option<Bytes>,
+    /// What the store has.
+    saved: Option<Vec<u8>>,
+}
+
+/// What messages have left that were answered, and is not written yet.
+struct Unwritten {
+    since: Instant,
+    encoded: Encoded,
+    /// Whether the state is not that of a new entity.
+    is_changed: bool,
+    /// It could not be written, so what changes it further is written before it is answered.
+    has_failed: bool,
 }
 
 /// What became of a message.
@@ -75,21 +100,9 @@ impl Surroundings<'_> {
 }
 
 impl<E: Entity> Object<E> {
-    /// The entity of a row, and of what the store has if there is one.
-    fn load(
-        row: Option<Bytes>,
-        saved: Option<Vec<u8>>,
-        is_stored: bool,
-        epoch: Epoch,
-    ) -> Result<Self, Failure> {
-        let (of_row, timers) = match &row {
-            Some(row) => {
-                row::read(row).map(|(state, timers)| (Some(state), timers)).map_err(Failure::State)?
-            }
-            None => (None, Timers::default()),
-        };
-        let known = if is_stored { saved.as_deref() } else { of_row };
-        let state = known.map(decode).transpose().map_err(Failure::State)?;
+    /// The entity of what is written.
+    fn load(written: Encoded, is_stored: bool, epoch: Epoch) -> Result<Self, Failure> {
+        let (state, timers) = decoded(&written, is_stored)?;
         let (state, new) = match state {
             Some(state) => (state, None),
             None => {
@@ -101,11 +114,11 @@ impl<E: Entity> Object<E> {
         Ok(Self {
             state,
             timers,
-            row,
-            saved,
+            written,
             epoch,
             new,
-            dirty: None,
+            unwritten: None,
+            attempted: None,
             recent: Recent::default(),
             awaited: None,
         })
@@ -113,7 +126,7 @@ impl<E: Entity> Object<E> {
 
     /// Since when the state differs from what is written.
     pub(crate) fn dirty(&self) -> Option<Instant> {
-        self.dirty
+        self.unwritten.as_ref().map(|unwritten| unwritten.since)
     }
 
     /// Whether a reply is to be given later.
@@ -126,31 +139,85 @@ impl<E: Entity> Object<E> {
         self.timers.earliest()
     }
 
-    /// The encoded state; `None` if it is that of a new entity.
-    fn encoded(&self, options: &EntityOptions) -> Result<Option<Vec<u8>>, Failure> {
+    /// The state and the timers, encoded, and whether the state is not that of a new entity.
+    fn encoded(&self, options: &EntityOptions) -> Result<(Encoded, bool), Failure> {
         let state = encode(&self.state).map_err(Failure::NotWritable)?;
         within_limits(state.len(), options)?;
-        Ok((self.new.as_ref() != Some(&state)).then_some(state))
+        let is_changed = self.new.as_ref() != Some(&state);
+        let row = self.to_row(is_changed.then_some(&state), options)?;
+        let saved = (is_changed && options.store.is_some()).then_some(state);
+        Ok((Encoded { row, saved }, is_changed))
     }
 
-    /// The row of this encoded state and of the timers; `None` if there is nothing to be kept in it.
-    fn to_row(&self, state: Option<&[u8]>, options: &EntityOptions) -> Result<Option<Bytes>, Failure> {
+    /// The row of this encoded state, `None` if it is that of a new entity, and of the timers.
+    fn to_row(&self, state: Option<&Vec<u8>>, options: &EntityOptions) -> Result<Option<Bytes>, Failure> {
         if self.timers.earliest().is_none() && state.is_none() {
             return Ok(None);
         }
         // An entity that has timers, and is as new otherwise.
         let state = match (state, &options.store) {
-            (Some(state), None) => state,
+            (Some(state), None) => state.as_slice(),
             (None, None) => self.new.as_deref().unwrap_or_default(),
             (_, Some(_)) if self.timers.earliest().is_none() => return Ok(None),
             (_, Some(_)) => &[],
         };
         let row = row::write(state, &self.timers).map_err(Failure::NotWritable)?;
         within_limits(row.len().saturating_sub(row::HEAD), options)?;
-        Ok(Some(match &self.row {
+        Ok(Some(match &self.written.row {
             Some(known) if **known == *row => Bytes::clone(known),
             _ => row.into(),
         }))
+    }
+
+    /// What messages have left that were answered.
+    fn kept(&self) -> &Encoded {
+        self.unwritten.as_ref().map_or(&self.written, |unwritten| &unwritten.encoded)
+    }
+
+    /// Keeps what an answered message has left, to be written later.
+    fn keep(&mut self, encoded: Encoded, is_changed: bool) {
+        if *self.kept() == encoded {
+            return;
+        }
+        let (since, has_failed) =
+            self.unwritten.as_ref().map_or((Instant::now(), false), |known| (known.since, known.has_failed));
+        self.unwritten = Some(Unwritten { since, encoded, is_changed, has_failed });
+    }
+}
+
+/// The state and the timers; no state if it is that of a new entity.
+fn decoded<E: Entity>(encoded: &Encoded, is_stored: bool) -> Result<(Option<E>, Timers), Failure> {
+    let (of_row, timers) = match &encoded.row {
+        Some(row) => row::read(row).map(|(state, timers)| (Some(state), timers)).map_err(Failure::State)?,
+        None => (None, Timers::default()),
+    };
+    let known = if is_stored { encoded.saved.as_deref() } else { of_row };
+    Ok((known.map(decode).transpose().map_err(Failure::State)?, timers))
+}
+
+/// Takes back what a message has left that is not applied. The state is again as those have left it that were.
+pub(crate) fn restore<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>) {
+    let Some(mut present) = object.take() else { return };
+    if present.unwritten.is_none() && present.recent.is_empty() {
+        // The next message loads it.
+        return;
+    }
+    let is_stored = with.options.store.is_some();
+    let before = AssertUnwindSafe(|| {
+        let (state, timers) = decoded::<E>(present.kept(), is_stored)?;
+        Ok::<_, Failure>((state.unwrap_or_default(), timers))
+    });
+    let cause = match catch_unwind(before) {
+        Ok(Ok((state, timers))) => {
+            (present.state, present.timers) = (state, timers);
+            *object = Some(present);
+            return;
+        }
+        Ok(Err(failure)) => failure.to_string(),
+        Err(panic) => text_of(panic.as_ref()),
+    };
+    if present.unwritten.is_some() {
+        (with.warn)(LOST, &cause);
     }
 }
 
@@ -185,7 +252,7 @@ async fn turn<E: Entity>(
     mut message: Accepted,
     is_timer: bool,
 ) -> Turn {
-    let Surroundings { table, options, .. } = *with;
+    let table = with.table;
     let Some(epoch) = table.claim() else { return not_served(object, with, &message.key) };
     let Some(row) = table.read(&message.key) else { return not_served(object, with, &message.key) };
     if table.is_committed(&message) {
@@ -208,24 +275,18 @@ async fn turn<E: Entity>(
     let Ran { answer, is_forgotten, later } = match run(present, with, epoch, &message).await {
         Ok(ran) => ran,
         Err(Stopped::Failed(failure)) => {
-            *object = None;
+            // No handler has begun with a message that cannot be decoded.
+            if is_timer || !matches!(failure, Failure::Message(_)) {
+                restore(object, with);
+            }
             return Turn::Done(answer::failure(&failure));
         }
         Err(Stopped::ClaimLost) => {
-            *object = None;
-            return Turn::NotDone(
-                "the node could not act for the key any more while it handled the message".to_owned(),
-            );
+            restore(object, with);
+            return Turn::NotDone(CLAIM_LOST.to_owned());
         }
     };
-    if let (Durability::Lazy(_), false, false) = (options.durability, with.writes_through, is_forgotten) {
-        present.dirty.get_or_insert_with(Instant::now);
-        for id in message.ids() {
-            present.recent.add(id, &message, &answer);
-        }
-        return Turn::Done(answer);
-    }
-    let turn = write(object, with, epoch, &message, answer, is_forgotten).await;
+    let turn = apply(object, with, epoch, &message, answer, is_forgotten).await;
     let is_open = match &turn {
         Turn::Done(answer) => answer::is_later(answer),
         Turn::NotDone(_) => false,
@@ -238,6 +299,43 @@ async fn turn<E: Entity>(
     turn
 }
 
+/// Writes what a message has left, or keeps it until it is written.
+async fn apply<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    epoch: Epoch,
+    message: &Accepted,
+    answer: Bytes,
+    is_forgotten: bool,
+) -> Turn {
+    let Some(present) = object.as_mut() else { return Turn::Uncertain };
+    if is_forgotten {
+        return write(object, with, epoch, message, answer, None).await;
+    }
+    let (encoded, is_changed) = match present.encoded(with.options) {
+        Ok(encoded) => encoded,
+        Err(failure) => {
+            restore(object, with);
+            return Turn::Done(answer::failure(&failure));
+        }
+    };
+    let has_failed = present.unwritten.as_ref().is_some_and(|unwritten| unwritten.has_failed);
+    let is_lazy = matches!(with.options.durability, Durability::Lazy(_)) && !with.writes_through;
+    if !is_lazy || (has_failed && *present.kept() != encoded) {
+        return write(object, with, epoch, message, answer, Some((encoded, is_changed))).await;
+    }
+    // Another node may have the key by now, and nothing but this look tells.
+    if with.table.claim() != Some(epoch) {
+        restore(object, with);
+        return Turn::NotDone(CLAIM_LOST.to_owned());
+    }
+    present.keep(encoded, is_changed);
+    for id in message.ids() {
+        present.recent.add(id, message, &answer);
+    }
+    Turn::Done(answer)
+}
+
 /// This node does not serve the key at this moment. What it has not written of the state is void if another node does.
 fn not_served<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, key: &[u8]) -> Turn {
     let cloister = with.table.cloister();
@@ -248,8 +346,8 @@ fn not_served<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>
 }
 
 fn drop_unwritten<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, cause: &str) {
-    if object.take_if(|object| object.dirty.is_some()).is_some() {
-        (with.warn)("what was not written of a state is lost", cause);
+    if object.take_if(|object| object.unwritten.is_some()).is_some() {
+        (with.warn)(LOST, cause);
     }
 }
 
@@ -262,7 +360,8 @@ async fn load<E: Entity>(
     row: Option<Bytes>,
 ) -> Result<(), Turn> {
     let store = with.options.store.as_ref();
-    if let Some(unwritten) = object.as_ref().filter(|object| object.dirty.is_some() && object.epoch != epoch)
+    if let Some(unwritten) =
+        object.as_ref().filter(|object| object.unwritten.is_some() && object.epoch != epoch)
     {
         let (node, slot) = (with.table.cloister().node(), Slot::of(key));
         match with.views.has_owned(&node, slot, unwritten.epoch, epoch) {
@@ -272,7 +371,7 @@ async fn load<E: Entity>(
             None => return Err(Turn::NotDone("the node is about to hear of its view".to_owned())),
         }
     }
-    if let Some(object) = object.as_mut().filter(|object| object.row == row)
+    if let Some(object) = object.as_mut().filter(|object| object.written.row == row)
         && (store.is_none() || object.epoch == epoch)
     {
         object.epoch = epoch;
@@ -280,149 +379,33 @@ async fn load<E: Entity>(
     }
     let mut saved = None;
     if let Some(store) = store {
-        saved = match caught(async { store.load(with.id::<E>(), epoch).await }).await {
-            Ok(saved) => saved,
-            Err(error) => return Err(of_store(error, Failure::NotLoaded)),
+        let ended = || Turn::NotDone("the view ended while the state was loaded".to_owned());
+        let limit = with.options.handler_timeout;
+        saved = tokio::select! {
+            biased;
+            saved = caught(limit, async { store.load(with.id::<E>(), epoch).await }) => {
+                saved.map_err(|error| of_store(error, Failure::NotLoaded))?
+            }
+            () = with.table.claim_ends(epoch) => return Err(ended()),
         };
         if with.table.claim() != Some(epoch) {
-            return Err(Turn::NotDone("the view ended while the state was loaded".to_owned()));
-        }
-        if let Some(object) = object.as_mut().filter(|object| object.row == row && object.saved == saved) {
-            object.epoch = epoch;
-            return Ok(());
+            return Err(ended());
         }
     }
+    let written = Encoded { row, saved };
+    if let Some(object) = object.as_mut().filter(|object| object.written == written) {
+        object.epoch = epoch;
+        return Ok(());
+    }
+    // What this node was to write when a view ended is written.
+    let before = object.take_if(|object| object.attempted.as_ref() == Some(&written));
     drop_unwritten(object, with, "another node has written it meanwhile");
-    let loaded = Object::load(row, saved, store.is_some(), epoch);
-    *object = Some(loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?);
+    let loaded = Object::load(written, store.is_some(), epoch);
+    let mut loaded = loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?;
+    if let Some(before) = before {
+        (loaded.recent, loaded.awaited) = (before.recent, before.awaited);
+        loaded.recent.are_written();
+    }
+    *object = Some(loaded);
     Ok(())
-}
-
-/// Writes what has changed, for a message.
-async fn write<E: Entity>(
-    object: &mut Option<Object<E>>,
-    with: &Surroundings<'_>,
-    epoch: Epoch,
-    message: &Accepted,
-    answer: Bytes,
-    is_forgotten: bool,
-) -> Turn {
-    let Some(present) = object.as_mut() else { return Turn::Uncertain };
-    let prepared = match is_forgotten {
-        true => Ok((None, None)),
-        false => present.encoded(with.options).and_then(|state| {
-            let row = present.to_row(state.as_deref(), with.options)?;
-            Ok((state, row))
-        }),
-    };
-    let (state, row) = match prepared {
-        Ok(prepared) => prepared,
-        Err(failure) => {
-            *object = None;
-            return Turn::Done(answer::failure(&failure));
-        }
-    };
-    let mut is_saved = false;
-    if let Some(store) = &with.options.store
-        && state != present.saved
-    {
-        if let Err(error) = caught(async { store.save(with.id::<E>(), epoch, state.clone()).await }).await {
-            *object = None;
-            return of_store(error, Failure::NotSaved);
-        }
-        is_saved = true;
-    }
-    // Where nothing is to be written into the row the node must serve it still, as for a read, and it must be the same.
-    let is_stored = with.options.store.is_some();
-    if row == present.row && (is_stored || with.table.read(&message.key).as_ref() == Some(&row)) {
-        match is_forgotten {
-            true => *object = None,
-            false => present.is_written(row, state, is_stored),
-        }
-        return Turn::Done(answer);
-    }
-    let committed = with.table.commit(message, present.row.clone(), row.clone(), answer).await;
-    match (&committed, is_forgotten) {
-        (Committed::Done(_), false) => present.is_written(row, state, is_stored),
-        _ => *object = None,
-    }
-    match of_commit(committed) {
-        // The timers are as they were, but the state is not.
-        Turn::NotDone(_) if is_saved => Turn::Uncertain,
-        turn => turn,
-    }
-}
-
-/// Writes what is not written yet.
-pub(crate) async fn flush<E: Entity>(
-    object: &mut Option<Object<E>>,
-    with: &Surroundings<'_>,
-    key: &Bytes,
-) -> Turn {
-    if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
-        return Turn::Done(Bytes::default());
-    }
-    let Some(epoch) = with.table.claim() else { return not_served(object, with, key) };
-    let Some(row) = with.table.read(key) else { return not_served(object, with, key) };
-    // In another view another node may have had it meanwhile.
-    if let Err(turn) = load(object, with, epoch, key, row).await {
-        return turn;
-    }
-    if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
-        return Turn::Done(Bytes::default());
-    }
-    // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
-    let last = object.as_mut().and_then(|object| object.recent.take_last());
-    let (message, answer) =
-        last.unwrap_or_else(|| (Accepted::own(key.clone(), Bytes::default()), Bytes::default()));
-    write(object, with, epoch, &message, answer, false).await
-}
-
-/// Why something was not written.
-pub(crate) fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
-    match turn {
-        Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
-            Ok(Err(failure)) => Err(failure.to_string()),
-            // An empty answer is none.
-            _ => Ok(()),
-        },
-        Turn::NotDone(cause) => Err(cause),
-        Turn::Uncertain => Err("its view ended before all copies had it".to_owned()),
-    }
-}
-
-/// A store that panics has failed: it may have saved what it should.
-async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let done = AssertUnwindSafe(work).catch_unwind().await;
-    done.unwrap_or_else(|panic| Err(StoreError::Failed(format!("it panicked: {}", text_of(panic.as_ref())))))
-}
-
-fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {
-    match error {
-        StoreError::Fenced(_) => Turn::NotDone(format!(
-            "{error}: another node has the entity, or another cluster has used the store; give each cluster a store of its own"
-        )),
-        StoreError::Failed(cause) => Turn::Done(answer::failure(&failed(cause))),
-    }
-}
-
-fn of_commit(committed: Committed) -> Turn {
-    match committed {
-        Committed::Done(answer) => Turn::Done(answer),
-        Committed::Full { bytes, max } => Turn::Done(answer::failure(&Failure::Full { bytes, max })),
-        Committed::Changed => Turn::NotDone("another node has written the state meanwhile".to_owned()),
-        Committed::Refused(cause) => Turn::NotDone(cause),
-        Committed::Uncertain => Turn::Uncertain,
-    }
-}
-
-impl<E: Entity> Object<E> {
-    fn is_written(&mut self, row: Option<Bytes>, state: Option<Vec<u8>>, is_stored: bool) {
-        if state.is_some() {
-            self.new = None;
-        }
-        self.row = row;
-        self.saved = state.filter(|_| is_stored);
-        self.dirty = None;
-    }
 }

@@ -7,6 +7,8 @@
 //! ```
 
 mod clock;
+mod running;
+mod write_through;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +27,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
+use self::running::Running;
+use self::write_through::WriteThrough;
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
@@ -58,7 +62,7 @@ pub(crate) struct Objects<E> {
     timers_running: AtomicUsize,
     tasks: AtomicU64,
     /// From an announced round on, until its view has begun, all is written at once.
-    writes_through: AtomicBool,
+    writes_through: WriteThrough,
     /// Whether the clock runs, and what wakes it.
     clock: AtomicBool,
     wake: Notify,
@@ -128,7 +132,7 @@ impl<E: Entity> Objects<E> {
             waiting_bytes: AtomicUsize::new(0),
             timers_running: AtomicUsize::new(0),
             tasks: AtomicU64::new(0),
-            writes_through: AtomicBool::new(false),
+            writes_through: WriteThrough::default(),
             clock: AtomicBool::new(false),
             wake: Notify::new(),
             failures: Mutex::default(),
@@ -169,18 +173,17 @@ impl<E: Entity> Objects<E> {
         place.task = Some(task);
         drop(part);
         if let Some(objects) = self.myself.upgrade() {
-            tokio::spawn(objects.work(task, table.clone(), Bytes::clone(key)));
+            let running = Running::new(Arc::clone(&objects), task, Bytes::clone(key));
+            table.spawn(objects.work(running, table.clone()));
         }
     }
 
     /// Handles the messages of an entity until there are none.
-    async fn work(self: Arc<Self>, task: u64, table: ServiceTable, key: Bytes) {
-        // The table encodes keys of text only.
-        let text = decode::<String>(&key).unwrap_or_default();
-        let mut object = None;
-        let mut is_first = true;
+    async fn work(self: Arc<Self>, mut running: Running<E>, table: ServiceTable) {
+        let key = Bytes::clone(running.key());
+        let text = text_of_key(&key);
         let warn = |what: &str, cause: &str| self.warn(&text, what, cause);
-        while let Some(work) = self.next(task, &key, &mut object, &mut is_first) {
+        while let Some(work) = running.next() {
             self.waiting_bytes.fetch_sub(work.len(), Ordering::Relaxed);
             let with = Surroundings {
                 table: &table,
@@ -188,77 +191,48 @@ impl<E: Entity> Objects<E> {
                 key: &text,
                 replies: &self.replies,
                 views: &self.views,
-                writes_through: self.writes_through.load(Ordering::Acquire),
+                writes_through: self.writes_through.is_on(Instant::now),
                 warn: &warn,
             };
             match work {
                 Work::Message(Waiting { message, one_way: true, .. }) => {
-                    self.handle_one_way(task, &mut object, &with, &message).await;
-                    self.sender_of(task, &message);
+                    self.handle_one_way(&mut running, &with, &message).await;
+                    running.sender_of(&message);
                 }
                 Work::Message(Waiting { message, since, reply, .. }) => {
                     if since.elapsed() >= self.options.timeout {
                         // Its sender has given it up.
-                        self.sender_of(task, &message);
+                        running.sender_of(&message);
                         continue;
                     }
-                    let turn = self.handle(&mut object, &with, &message).await;
+                    let turn = self.handle(&mut running.object, &with, &message).await;
                     // There is none if this node has begun anew: its sender sends it again.
-                    if let Some(reply) = self.sender_of(task, &message).or(reply) {
+                    if let Some(reply) = running.sender_of(&message).or(reply) {
                         self.answer(&message, reply, turn);
                     }
                 }
                 Work::Timer => {
-                    let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
+                    running.has_timer = true;
+                    let object = &mut running.object;
+                    let turn = AssertUnwindSafe(object::handle_timer(object, &with, &key));
                     let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
-                    self.timer_is_over(&table, &key, &text, object.as_ref(), turn);
+                    let turn = turn.unwrap_or_else(|panic| panicked(object, &with, panic.as_ref()));
+                    running.has_timer = false;
+                    self.timer_is_over(&table, &key, &text, running.object.as_ref(), turn);
                 }
                 Work::Flush(_planned) => {
-                    let turn = AssertUnwindSafe(object::flush(&mut object, &with, &key));
+                    let object = &mut running.object;
+                    let turn = AssertUnwindSafe(object::flush(object, &with, &key));
                     let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
-                    if let Err(cause) = object::in_words::<E>(turn) {
+                    let turn = turn.unwrap_or_else(|panic| panicked(object, &with, panic.as_ref()));
+                    if let Err(cause) = object::in_words(turn) {
                         self.warn(&text, "a state was not written", &cause);
                     }
-                    self.timer_of(&key, object.as_ref());
+                    self.timer_of(&key, running.object.as_ref());
                 }
             }
             self.start_clock(&table);
         }
-    }
-
-    /// The next work of an entity; the object is put back when there is none.
-    fn next(
-        &self,
-        task: u64,
-        key: &Bytes,
-        object: &mut Option<Object<E>>,
-        is_first: &mut bool,
-    ) -> Option<Work> {
-        let mut part = self.part(key);
-        // A node that begins anew has forgotten this task, and may have another one.
-        let place = part.get_mut(key).filter(|place| place.task == Some(task))?;
-        if std::mem::take(is_first) {
-            *object = place.object.take();
-        }
-        let work = place.inbox.pop_front();
-        if work.is_none() {
-            place.object = object.take();
-            place.task = None;
-            place.used = Instant::now();
-            if place.object.is_none() {
-                part.remove(key);
-            }
-        }
-        work
-    }
-
-    /// Takes the sender of a message that was handled.
-    fn sender_of(&self, task: u64, message: &Accepted) -> Option<ReplyTo> {
-        let mut part = self.part(&message.key);
-        let place = part.get_mut(&message.key).filter(|place| place.task == Some(task))?;
-        place.senders.remove(&sent_as(message)?)?
     }
 
     fn answer(&self, message: &Accepted, reply: ReplyTo, turn: Turn) {
@@ -278,25 +252,19 @@ impl<E: Entity> Objects<E> {
         message: &Accepted,
     ) -> Turn {
         let turn = AssertUnwindSafe(object::handle(object, with, message)).catch_unwind().await;
-        let turn = turn.unwrap_or_else(|panic| panicked(object, panic.as_ref()));
+        let turn = turn.unwrap_or_else(|panic| panicked(object, with, panic.as_ref()));
         self.timer_of(&message.key, object.as_ref());
         turn
     }
 
     /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
-    async fn handle_one_way(
-        &self,
-        task: u64,
-        object: &mut Option<Object<E>>,
-        with: &Surroundings<'_>,
-        message: &Accepted,
-    ) {
+    async fn handle_one_way(&self, running: &mut Running<E>, with: &Surroundings<'_>, message: &Accepted) {
         let (began, cloister) = (Instant::now(), with.table.cloister());
         let mut failures = 0;
         let cause = loop {
-            let cause = match self.handle(object, with, message).await {
+            let cause = match self.handle(&mut running.object, with, message).await {
                 Turn::Done(answer) => {
-                    if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
+                    if let Some(failure) = answer::failed(&answer) {
                         let cause = failure.to_string();
                         self.warn(with.key, "a message without a waiting sender was not handled", &cause);
                     }
@@ -309,8 +277,7 @@ impl<E: Entity> Objects<E> {
                 Turn::NotDone(cause) => cause,
             };
             // A node that has begun anew has another task for the key.
-            let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node())
-                || self.part(&message.key).get(&message.key).is_none_or(|place| place.task != Some(task));
+            let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node()) || !running.is_present();
             let cause = match is_elsewhere {
                 true => match with.table.pass_on(message).await {
                     Ok(()) => return,
@@ -330,6 +297,21 @@ impl<E: Entity> Objects<E> {
         self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
     }
 
+    /// As [`warn`](Self::warn), of an encoded key.
+    fn warn_of(&self, key: &[u8], what: &str, cause: &str) {
+        self.warn(&text_of_key(key), what, cause);
+    }
+
+    /// This work is not done any more.
+    fn forget<'a>(&self, inbox: impl Iterator<Item = &'a Work>) {
+        for work in inbox {
+            self.waiting_bytes.fetch_sub(work.len(), Ordering::Relaxed);
+            if matches!(work, Work::Timer) {
+                self.timers_running.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
     fn warn(&self, key: &str, what: &str, cause: &str) {
         let mut limiter = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missed) = limiter.allow(Instant::now()) {
@@ -339,14 +321,23 @@ impl<E: Entity> Objects<E> {
     }
 }
 
+/// The table encodes keys of text only.
+fn text_of_key(key: &[u8]) -> String {
+    decode(key).unwrap_or_default()
+}
+
 /// What names a message: its sender, and its number there. Each has one.
 fn sent_as(message: &Accepted) -> Option<(u64, u64)> {
     message.id().map(|id| (id.client, id.number))
 }
 
 /// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
-fn panicked<E>(object: &mut Option<Object<E>>, panic: &(dyn std::any::Any + Send)) -> Turn {
-    *object = None;
+fn panicked<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    panic: &(dyn std::any::Any + Send),
+) -> Turn {
+    object::restore(object, with);
     Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
 }
 
@@ -395,11 +386,11 @@ impl<E: Entity> Service for Objects<E> {
                 }
             }
         }
-        self.writes_through.store(false, Ordering::Release);
+        self.writes_through.end();
     }
 
     fn planned(&self, table: &ServiceTable, planned: Planned) {
-        self.writes_through.store(true, Ordering::Release);
+        self.writes_through.begin();
         let planned = Arc::new(planned);
         let is_lazy = matches!(self.options.durability, Durability::Lazy(_));
         let keys: Vec<Bytes> = match is_lazy {
@@ -411,6 +402,10 @@ impl<E: Entity> Service for Objects<E> {
         }
     }
 
+    fn withdrawn(&self) {
+        self.writes_through.withdraw(Instant::now());
+    }
+
     fn repeats(&self) -> bool {
         self.options.store.is_none()
     }
@@ -419,14 +414,7 @@ impl<E: Entity> Service for Objects<E> {
         self.replies.reset();
         // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
         for mut part in self.all() {
-            let dropped: usize = part.values().flat_map(|place| &place.inbox).map(Work::len).sum();
-            let timers = part
-                .values()
-                .flat_map(|place| &place.inbox)
-                .filter(|work| matches!(work, Work::Timer))
-                .count();
-            self.waiting_bytes.fetch_sub(dropped, Ordering::Relaxed);
-            self.timers_running.fetch_sub(timers, Ordering::AcqRel);
+            self.forget(part.values().flat_map(|place| &place.inbox));
             part.clear();
         }
         self.ended();

@@ -23,13 +23,16 @@ pub enum Durability {
     /// Before each answer: what was answered is lost only with all copies.
     #[default]
     Each,
-    /// At most this long after it was changed, and before the entity moves in order. A crash of its node loses up to that time, and a
-    /// handler that fails loses what was not written.
+    /// At most this long after it was changed, and before the entity moves in order. A crash of its node loses up to that time. Each
+    /// message encodes the state all the same: a handler that fails leaves what those before it have left.
     Lazy(Duration),
 }
 
 /// The default of [`EntityOptions::timeout`].
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The default of [`EntityOptions::handler_timeout`].
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How entities are defined: on all nodes alike. All must agree on [`copies`](Self::copies), [`on_loss`](Self::on_loss) and whether there
 /// is a [`store`](Self::store). Nodes that differ in one of these refuse each other, as with other `[rings]`, and both log it. To change
@@ -55,14 +58,14 @@ pub struct EntityOptions {
 
 impl Default for EntityOptions {
     /// Two copies, written before each answer. States have up to 1 MiB, and leave the memory after two idle minutes. A call may take
-    /// 10 s, a handler 30 s.
+    /// 10 s, a handler 8 s.
     fn default() -> Self {
         Self {
             table: TableOptions::default().timeout(TIMEOUT),
             durability: Durability::Each,
             idle: Duration::from_secs(120),
             timeout: TIMEOUT,
-            handler_timeout: Duration::from_secs(30),
+            handler_timeout: HANDLER_TIMEOUT,
             max_state_bytes: 1 << 20,
             store: None,
         }
@@ -98,7 +101,8 @@ impl EntityOptions {
         self
     }
 
-    /// For how long a call waits for an owner and its answer: 10 s by default.
+    /// For how long a call waits for an owner and its answer: 10 s by default. Longer than [`handler_timeout`](Self::handler_timeout), or the
+    /// caller of a handler that takes too long is only told that its message may have been applied.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.table = self.table.timeout(timeout);
@@ -106,8 +110,8 @@ impl EntityOptions {
         self
     }
 
-    /// For how long a handler may run: 30 s by default. Its future is dropped then, and its sender gets
-    /// [`EntityError::Failed`](crate::EntityError::Failed).
+    /// For how long a handler may run: 8 s by default. Its future is dropped then, and its sender gets
+    /// [`EntityError::Failed`](crate::EntityError::Failed). For handlers that take longer, raise [`timeout`](Self::timeout), too. As long may each call of a [`store`](Self::store) take.
     #[must_use]
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = timeout;
@@ -145,5 +149,16 @@ impl fmt::Debug for EntityOptions {
             .field("max_state_bytes", &self.max_state_bytes)
             .field("has_store", &self.store.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_hears_of_a_handler_that_takes_too_long() {
+        let options = EntityOptions::default();
+        assert!(options.handler_timeout + Duration::from_secs(1) < options.timeout, "{options:?}");
     }
 }

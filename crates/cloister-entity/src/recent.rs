@@ -37,9 +37,18 @@ impl Recent {
     }
 
     /// The message that was applied last, with its answer, for the state to be written under its number: nothing else may be.
-    pub(crate) fn take_last(&mut self) -> Option<(Accepted, Bytes)> {
-        let (client, number) = self.last.take()?;
+    pub(crate) fn last(&self) -> Option<(Accepted, Bytes)> {
+        let (client, number) = self.last?;
         self.answers.get(&client)?.get(&number).cloned()
+    }
+
+    /// The state is written under another number, or under none.
+    pub(crate) fn are_written(&mut self) {
+        self.last = None;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
     }
 }
 
@@ -67,10 +76,11 @@ mod tests {
         assert_eq!(recent.get(id(7, 99, 0)), None);
         assert_eq!(recent.get(id(7, 100, 0)), Some(bytes("7 100")));
         assert_eq!(recent.get(id(8, 1, 0)), Some(bytes("8 1")));
-        let (message, answer) = recent.take_last().unwrap();
+        let (message, answer) = recent.last().unwrap();
         assert_eq!((message.key, answer), (bytes("key"), bytes("7 201")));
         assert!(message.message.is_empty(), "what it was is not kept");
-        assert!(recent.take_last().is_none());
+        recent.are_written();
+        assert!(recent.last().is_none());
         assert_eq!(recent.get(id(7, 201, 0)), Some(bytes("7 201")));
     }
 }

@@ -80,11 +80,20 @@ impl SqliteStore {
         work: impl FnOnce(&mut Connection) -> Result<Result<T, StoreError>, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.connection);
+        let caller = Arc::new(());
+        let waits = Arc::downgrade(&caller);
         let done = tokio::task::spawn_blocking(move || {
             // A transaction that panicked was rolled back when it was dropped.
-            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            // The entity may have saved a later state since, which this one must not replace.
+            if waits.strong_count() == 0 {
+                return Ok(Err(StoreError::Failed("its caller has given it up".to_owned())));
+            }
+            work(&mut connection)
         });
-        match done.await {
+        let done = done.await;
+        drop(caller);
+        match done {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(StoreError::Failed(error.to_string())),
             Err(error) => Err(StoreError::Failed(error.to_string())),

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cloister_core::Epoch;
 use cloister_entity::{EntityId, Store, StoreError};
 use cloister_sqlite::SqliteStore;
+use rusqlite::Connection;
+use tokio::time::{sleep, timeout};
 
 const CART: EntityId<'_> = EntityId { entity: "cart", key: "user:42" };
 
@@ -87,4 +90,27 @@ fn a_new_file_is_opened_by_many_at_once() {
             }
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_save_that_was_given_up_before_it_began_saves_nothing() {
+    let file = File::new("given_up");
+    let store = file.open();
+    assert_eq!(store.load(CART, epoch(5)).await, Ok(None));
+    // The first one waits for the file, and the others for the first one.
+    let other = Connection::open(file.0.join("entities.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for number in 0..20_u8 {
+        let given_up =
+            timeout(Duration::from_millis(20), store.save(CART, epoch(5), Some(vec![number]))).await;
+        assert!(given_up.is_err(), "{given_up:?}");
+    }
+    other.execute_batch("COMMIT").unwrap();
+    for _ in 0..20 {
+        let state = store.load(CART, epoch(5)).await.unwrap();
+        assert!(state.as_ref().is_none_or(|state| *state == [0]), "{state:?} was given up before it began");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(store.save(CART, epoch(5), Some(b"last".to_vec())).await, Ok(()));
+    assert_eq!(store.load(CART, epoch(5)).await, Ok(Some(b"last".to_vec())));
 }

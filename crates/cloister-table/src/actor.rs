@@ -61,6 +61,7 @@ impl Actor for GuardActor {
             // One that does not end in time keeps its name, and then this start fails.
             let _ = before.stop_and_wait(None, Some(STOP_LIMIT)).await;
         }
+        core.tasks.run_here();
         core.reset();
         let (table, _) = Actor::spawn(None, TableActor, Arc::clone(&core)).await?;
         myself.get_cell().monitor(table.get_cell());

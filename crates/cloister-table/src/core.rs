@@ -28,6 +28,7 @@ use crate::options::TableOptions;
 use crate::service::{Planned, Purpose, Service, ServiceTable};
 use crate::shard::Shard;
 use crate::standing::ShardStatus;
+use crate::tasks::Tasks;
 use crate::watching::{Filter, Watched, Watcher, Watches};
 use crate::wire::{self, Batch};
 
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     /// How many bytes each shard has: as counted last, and written since. Changed while the shard is locked only.
     bytes: [AtomicU64; SHARDS as usize],
     pub(crate) holds: Holds,
+    pub(crate) tasks: Tasks,
     pub(crate) view: ClientViews,
     pub(crate) numbers: Numbers,
     pub(crate) events: broadcast::Sender<TableEvent>,
@@ -124,6 +126,7 @@ impl Core {
             kind,
             table: table.to_owned(),
             holds: Holds::default(),
+            tasks: Tasks::default(),
             view: ClientViews::default(),
             numbers: Numbers::default(),
             events: broadcast::Sender::new(EVENTS),
@@ -226,10 +229,12 @@ impl Core {
     /// Tells all shards of the announced round of this number.
     pub(crate) fn plan(&self, number: u64, event: &Event) {
         self.all().for_each(|mut shard| shard.plan(self, number, event.clone()));
-        if let Some((service, table)) = self.service()
-            && matches!(event, Event::Planned(Some(_)))
-        {
-            service.planned(&table, Planned { table: table.clone(), number });
+        match (self.service(), event) {
+            (Some((service, table)), Event::Planned(Some(_))) => {
+                service.planned(&table, Planned { table: table.clone(), number });
+            }
+            (Some((service, _)), _) => service.withdrawn(),
+            (None, _) => {}
         }
     }
 

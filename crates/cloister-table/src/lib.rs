@@ -58,6 +58,7 @@ mod standing;
 mod start;
 mod statistics;
 mod table;
+mod tasks;
 mod watch;
 mod watching;
 mod wire;

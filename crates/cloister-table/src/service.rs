@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_core::{Cloister, Epoch, Slot};
 use cloister_table_proto::Event;
 use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
 use tokio::sync::broadcast;
+use tokio::time::sleep;
 
 use crate::core::Core;
 use crate::delivery::Commit;
@@ -38,6 +40,9 @@ pub trait Service: Send + Sync + 'static {
     /// Planned copies are being made for the next view. What is not written yet is written now; the round waits until `planned` is
     /// dropped.
     fn planned(&self, table: &ServiceTable, planned: Planned);
+
+    /// What was planned is withdrawn: its round begins, or it comes to nothing.
+    fn withdrawn(&self) {}
 
     /// Whether a message whose answer was lost is sent again, which a table notices.
     fn repeats(&self) -> bool {
@@ -186,9 +191,81 @@ impl ServiceTable {
         self.core.local_entries().map(|(key, _)| key)
     }
 
+    /// Runs a task on the runtime that the table was started on. One of a caller may end before the table does. The task is dropped if
+    /// that runtime has ended.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.core.tasks.spawn(task);
+    }
+
+    /// Waits until this node may not act under this epoch any more.
+    pub async fn claim_ends(&self, epoch: Epoch) {
+        let mut view = self.core.view.subscribe();
+        while let Some(claim) = self.core.cloister.claim().filter(|claim| claim.epoch() == epoch) {
+            // The lease is renewed meanwhile, most of the time. That of a node which is alone has no end, but another node may join.
+            tokio::select! {
+                () = sleep(claim.left().max(Duration::from_millis(1))) => {}
+                changed = view.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
     /// The epoch under which this node may act at this moment.
     #[must_use]
     pub fn claim(&self) -> Option<Epoch> {
         self.core.claim()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use cloister_core::{Config, ManagerArguments, NodeId, Ring};
+    use cloister_table_proto::Placement;
+
+    use super::*;
+
+    /// Notes what it hears.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<&'static str>>);
+
+    impl Notes {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    impl Service for Notes {
+        fn deliver(&self, _: &ServiceTable, _: Delivery) {}
+
+        fn serves(&self, _: &ServiceTable, _: Slot, _: &mut dyn Iterator<Item = (&[u8], &[u8])>) {}
+
+        fn ended(&self) {
+            self.note("ended");
+        }
+
+        fn planned(&self, _: &ServiceTable, _: Planned) {
+            self.note("planned");
+        }
+
+        fn withdrawn(&self) {
+            self.note("withdrawn");
+        }
+
+        fn reset(&self) {}
+    }
+
+    #[test]
+    fn a_service_hears_of_what_is_planned_and_that_it_is_withdrawn() {
+        let arguments = ManagerArguments::new(Config::new("planned")).unwrap();
+        let notes = Arc::<Notes>::default();
+        let kind = Purpose::Service(Arc::clone(&notes) as _);
+        let core = Core::new(&arguments, "planned", TableOptions::default(), kind);
+        let members: Arc<[NodeId]> = [arguments.handle().node()].into();
+        let replicas = Arc::new(Ring::new(members.iter()).replicas(1));
+        let placement = Placement::new(Epoch::ZERO, Epoch::ZERO, members, replicas);
+        core.plan(1, &Event::Planned(Some(placement)));
+        core.plan(1, &Event::Planned(None));
+        assert_eq!(*notes.0.lock().unwrap(), ["planned", "withdrawn"]);
     }
 }

@@ -407,7 +407,7 @@ impl Shard {
                 Action::WaitsForCopy(slot) => losses.waiting.push(slot),
                 Action::ReleaseView(epoch) => core.holds.release(Waits::View(epoch.as_u64()), self.index),
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
-                Action::Discard(discarded) => self.dropper.take(discarded),
+                Action::Discard(discarded) => self.dropper.take(&core.tasks, discarded),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
                 Action::Follows { epoch, predecessor } => core.view.follows(epoch, predecessor),
             }

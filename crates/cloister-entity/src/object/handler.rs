@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
-use cloister_core::{Cloister, Epoch};
+use cloister_core::Epoch;
 use cloister_table::service::{Accepted, Bytes, decode};
 use futures_util::FutureExt;
 use tokio::time::sleep;
@@ -63,7 +62,7 @@ pub(super) async fn run<E: Entity>(
             Ok(Err(error)) => Err(Stopped::Failed(Failure::Error(error.into_text()))),
             Err(panic) => Err(Stopped::Failed(Failure::Panicked(text_of(panic.as_ref())))),
         },
-        () = claim_lost(cloister, epoch) => Err(Stopped::ClaimLost),
+        () = with.table.claim_ends(epoch) => Err(Stopped::ClaimLost),
         () = sleep(limit) => Err(Stopped::Failed(Failure::TimedOut(limit))),
     };
     let Context { is_forgotten, later, .. } = context;
@@ -82,14 +81,6 @@ pub(super) async fn run<E: Entity>(
 pub(super) fn close(with: &Surroundings<'_>, later: Option<Later>) {
     if let Some(place) = later.and_then(|later| later.place) {
         with.replies.close(place);
-    }
-}
-
-/// Waits until this node may not act under this epoch any more.
-async fn claim_lost(cloister: &Cloister, epoch: Epoch) {
-    while let Some(claim) = cloister.claim().filter(|claim| claim.epoch() == epoch) {
-        // It is renewed meanwhile, most of the time.
-        sleep(claim.left().max(Duration::from_millis(1))).await;
     }
 }
 

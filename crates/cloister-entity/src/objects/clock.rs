@@ -30,6 +30,13 @@ impl<E: Entity> Objects<E> {
         }
     }
 
+    /// Its timer is tried again after a pause.
+    pub(super) fn retry_timer(&self, key: &Bytes) {
+        self.schedule.over(key);
+        self.schedule.add(now() + TIMER_PAUSE_MS, Bytes::clone(key));
+        self.wake.notify_one();
+    }
+
     pub(super) fn timer_is_over(
         &self,
         table: &ServiceTable,
@@ -42,10 +49,7 @@ impl<E: Entity> Objects<E> {
         self.schedule.over(key);
         self.wake.notify_one();
         let failure = match turn {
-            Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
-                Ok(Err(failure)) => Some(failure.to_string()),
-                _ => None,
-            },
+            Turn::Done(answer) => answer::failed(&answer).map(|failure| failure.to_string()),
             Turn::NotDone(_) | Turn::Uncertain => {
                 // The owner of a next view finds the timer in the state, if it is still there. In this one it is tried again.
                 let cloister = table.cloister();
@@ -70,39 +74,20 @@ impl<E: Entity> Objects<E> {
             return;
         }
         if let Some(objects) = self.myself.upgrade() {
-            tokio::spawn(objects.run_clock(table.clone()));
+            table.spawn(run(ClockRuns(Some(objects)), table.clone()));
         }
     }
 
-    /// Does what is due, as long as there are objects or timers.
-    async fn run_clock(self: Arc<Self>, table: ServiceTable) {
-        let look = self.period();
-        let mut looked = Instant::now();
-        loop {
-            self.fire(&table);
-            if looked.elapsed() >= look {
-                looked = Instant::now();
-                self.look(&table);
-            }
-            if self.schedule.next().is_none() && self.active() == 0 {
-                self.clock.store(false, Ordering::Release);
-                // Work may have come in since.
-                if (self.schedule.next().is_none() && self.active() == 0)
-                    || self.clock.swap(true, Ordering::AcqRel)
-                {
-                    return;
-                }
-            }
-            let is_full = self.timers_running.load(Ordering::Acquire) >= MAX_TIMERS;
-            let until_timer = self.schedule.next().filter(|_| !is_full);
-            let until_timer =
-                until_timer.map_or(look, |due| Duration::from_millis(due.saturating_sub(now())));
-            let until_look = look.saturating_sub(looked.elapsed());
-            tokio::select! {
-                () = sleep(until_timer.min(until_look).max(Duration::from_millis(1))) => {}
-                () = self.wake.notified() => {}
-            }
+    /// How long nothing is due, at most for a period; `None` if there are neither objects nor timers.
+    fn until_due(&self, since_look: Duration) -> Option<Duration> {
+        if self.schedule.next().is_none() && self.active() == 0 {
+            return None;
         }
+        let look = self.period();
+        let is_full = self.timers_running.load(Ordering::Acquire) >= MAX_TIMERS;
+        let until_timer = self.schedule.next().filter(|_| !is_full);
+        let until_timer = until_timer.map_or(look, |due| Duration::from_millis(due.saturating_sub(now())));
+        Some(until_timer.min(look.saturating_sub(since_look)).max(Duration::from_millis(1)))
     }
 
     /// How often states and idle objects are looked at.
@@ -150,6 +135,43 @@ impl<E: Entity> Objects<E> {
         }
         for key in unwritten {
             self.give(table, &key, Work::Flush(None));
+        }
+    }
+}
+
+/// The clock runs as long as this is there. A runtime that ends drops it, and then the next message starts another one.
+struct ClockRuns<E: Entity>(Option<Arc<Objects<E>>>);
+
+impl<E: Entity> Drop for ClockRuns<E> {
+    fn drop(&mut self) {
+        if let Some(objects) = &self.0 {
+            objects.clock.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Does what is due, as long as there are objects or timers.
+async fn run<E: Entity>(mut runs: ClockRuns<E>, table: ServiceTable) {
+    let Some(objects) = runs.0.clone() else { return };
+    let mut looked = Instant::now();
+    loop {
+        objects.fire(&table);
+        if looked.elapsed() >= objects.period() {
+            looked = Instant::now();
+            objects.look(&table);
+        }
+        let Some(until) = objects.until_due(looked.elapsed()) else {
+            objects.clock.store(false, Ordering::Release);
+            // Work may have come in since.
+            if objects.until_due(looked.elapsed()).is_none() || objects.clock.swap(true, Ordering::AcqRel) {
+                runs.0 = None;
+                return;
+            }
+            continue;
+        };
+        tokio::select! {
+            () = sleep(until) => {}
+            () = objects.wake.notified() => {}
         }
     }
 }

@@ -27,7 +27,7 @@ fn options(role: &Role) -> (EntityOptions, Timing) {
     let [durability, copies] = &role.words[..] else { panic!("{role:?}") };
     let kept = match durability.as_str() {
         "soon" => Durability::Lazy(Duration::from_millis(200)),
-        "lazy" | "lazy_evicted" => Durability::Lazy(Duration::from_secs(3_600)),
+        "lazy" | "lazy_evicted" | "lazy_hasty" => Durability::Lazy(Duration::from_secs(3_600)),
         _ => Durability::Each,
     };
     let options = EntityOptions::default().copies(copies.parse().unwrap()).durability(kept);
@@ -38,7 +38,13 @@ fn options(role: &Role) -> (EntityOptions, Timing) {
         "soon" => (30, 10),
         _ => (30, 2),
     };
+    // How long a round waits for what is to be written.
+    let rehash_timeout = match durability.as_str() {
+        "lazy_hasty" => Duration::from_millis(500),
+        _ => Timing::default().rehash_timeout,
+    };
     let timing = Timing {
+        rehash_timeout,
         unreachable_after: Duration::from_secs(unreachable_after),
         lease: Duration::from_secs(lease),
         ..Timing::default()
@@ -48,6 +54,18 @@ fn options(role: &Role) -> (EntityOptions, Timing) {
 
 fn start(durability: &str, copies: usize, port: u16, ports: &[u16]) -> Node {
     Node::start("cluster::a_node_of_these_tests", &format!("{durability} {copies}"), port, ports)
+}
+
+/// Whether the key with this number moves when the fourth node joins.
+fn moves(name: &str, ports: &[u16]) -> impl Fn(&u64) -> bool {
+    let id =
+        |port: &u16| NodeId::new(format!("entities@127.0.0.1:{port}").parse().unwrap(), Incarnation(1), 1);
+    let ids: Vec<NodeId> = ports.iter().map(id).collect();
+    let rings = [Ring::new(&ids[..3]), Ring::new(&ids)];
+    move |n| {
+        let slot = Slot::of(&encode(&format!("{name}{n}")).unwrap());
+        rings[0].owner(slot) != rings[1].owner(slot)
+    }
 }
 
 /// Three nodes, up together.
@@ -173,13 +191,8 @@ fn casts_that_wait_are_handled_in_their_order_also_when_their_key_moves() {
     let ports = ports(4);
     let mut nodes = cluster("each", 2, &ports);
     // Half of them move to the fourth node: of sixteen by chance none may.
-    let id =
-        |port: &u16| NodeId::new(format!("entities@127.0.0.1:{port}").parse().unwrap(), Incarnation(1), 1);
-    let ids: Vec<NodeId> = ports.iter().map(id).collect();
-    let rings = [Ring::new(&ids[..3]), Ring::new(&ids)];
-    let slot = |n: &u64| Slot::of(&encode(&format!("list{n}")).unwrap());
-    let moves = |n: &u64| rings[0].owner(slot(n)) != rings[1].owner(slot(n));
-    let lists: Vec<u64> = (0..).filter(moves).take(8).chain((0..).filter(|n| !moves(n)).take(8)).collect();
+    let moves = moves("list", &ports);
+    let lists: Vec<u64> = (0..).filter(&moves).take(8).chain((0..).filter(|n| !moves(n)).take(8)).collect();
     let owners = |node: &mut Node| -> Vec<String> {
         lists.iter().map(|n| node.ask(&format!("owner list{n}"))).collect()
     };
@@ -219,7 +232,7 @@ fn a_call_is_applied_once_though_its_sender_stood_still_and_its_state_was_writte
     // The first write of a slot waits for all members.
     nodes[0].ask_until("len", "20");
     let mut begin_all =
-        || -> Vec<usize> { keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n}"))).collect() };
+        || -> Vec<usize> { keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n} 300"))).collect() };
     let (first, second) = (begin_all(), begin_all());
     let begun = || nodes[1..].iter().map(|node| node.lines_with("begins").len()).sum::<usize>();
     until("all calls have begun", || begun() >= keys.len());
@@ -271,6 +284,31 @@ fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
 }
 
 #[test]
+fn a_node_that_leaves_waits_until_it_has_written_what_it_alone_has() {
+    let _turn = turn();
+    let ports = ports(3);
+    let mut nodes = cluster("lazy", 2, &ports);
+    let leaver = format!("entities@127.0.0.1:{}", ports[2]);
+    let is_there = |node: &mut Node, n: usize| node.ask(&format!("owner counter{n}")) == leaver;
+    let keys: Vec<usize> = (0..60).filter(|n| is_there(&mut nodes[0], *n)).collect();
+    assert!(keys.len() > 5, "{} of 60 are on the node that leaves", keys.len());
+    for n in &keys {
+        assert!(nodes[0].ask(&format!("count counter{n} 1")).starts_with("1 "));
+    }
+    // What was acknowledged is written after the handler that runs, for which no call waits. The other nodes have nothing to write.
+    for n in &keys {
+        assert_eq!(nodes[0].ask(&format!("cast_slow counter{n} 3000")), "done");
+    }
+    let mut leaver = nodes.remove(2);
+    until("a handler of each runs", || leaver.lines_with("begins").len() == keys.len());
+    leaver.begin("leave");
+    assert!(leaver.process.ended_within(PATIENCE).is_some(), "{:#?}", leaver.process.errors().lines());
+    for n in &keys {
+        nodes[1].ask_until(&format!("get counter{n}"), "2");
+    }
+}
+
+#[test]
 fn a_state_that_was_not_written_does_not_come_back_after_others_have_read_the_one_before() {
     let _turn = turn();
     let ports = ports(3);
@@ -291,6 +329,44 @@ fn a_state_that_was_not_written_does_not_come_back_after_others_have_read_the_on
     for n in &keys {
         assert_eq!(nodes[0].ask(&format!("get counter{n}")), "0", "counter{n}");
     }
+}
+
+#[test]
+fn a_claim_that_ends_under_a_handler_takes_nothing_with_it_that_was_answered() {
+    let _turn = turn();
+    let ports = ports(3);
+    let mut nodes = cluster("lazy", 2, &ports);
+    let killed = format!("entities@127.0.0.1:{}", ports[2]);
+    let stays = |node: &mut Node, n: usize| node.ask(&format!("owner counter{n}")) != killed;
+    let keys: Vec<usize> = (0..12).filter(|n| stays(&mut nodes[0], *n)).collect();
+    for n in &keys {
+        assert!(nodes[0].ask(&format!("count counter{n} 1")).starts_with("1 "));
+    }
+    // A handler of each runs when the view ends.
+    let slow: Vec<usize> = keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n} 4000"))).collect();
+    let begun = |nodes: &[Node]| nodes.iter().map(|node| node.lines_with("begins").len()).sum::<usize>();
+    until("a handler of each runs", || begun(&nodes) == keys.len());
+    nodes.remove(2).process.kill();
+    for (n, slow) in keys.iter().zip(slow) {
+        assert_eq!(nodes[0].answer(slow), "2", "counter{n}");
+        assert_eq!(nodes[1].ask(&format!("get counter{n}")), "2", "counter{n}");
+    }
+    assert!(begun(&nodes) > keys.len(), "no handler was interrupted, so this has shown nothing");
+}
+
+#[test]
+fn a_handler_that_ends_after_its_node_has_given_up_the_key_is_not_answered_with_what_is_not_written() {
+    let _turn = turn();
+    let ports = ports(4);
+    let mut nodes = cluster("lazy_hasty", 2, &ports);
+    let key = format!("counter{}", (0..).find(moves("counter", &ports)).unwrap());
+    // It blocks its thread for longer than the round waits for it, and not for as long as its sender waits for one answer.
+    let blocked = nodes[0].begin(&format!("block {key} 2800"));
+    until("it blocks", || nodes.iter().any(|node| !node.lines_with("begins").is_empty()));
+    nodes.push(start("lazy_hasty", 2, ports[3], &ports));
+    nodes[3].wait_for("up");
+    assert_eq!(nodes[0].answer(blocked), "1");
+    assert_eq!(nodes[1].ask(&format!("get {key}")), "1");
 }
 
 /// A job, the epoch under which it ran, and how often it has run.

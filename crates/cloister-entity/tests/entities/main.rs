@@ -6,6 +6,9 @@
 mod alone;
 mod cluster;
 mod fenced;
+mod hung;
 mod later;
+mod lazy;
 mod longer;
 mod repeats;
+mod runtimes;

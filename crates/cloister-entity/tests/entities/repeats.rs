@@ -74,7 +74,8 @@ async fn a_call_that_waits_is_applied_once(durability: Durability) {
     // Copies of a call are sent at 0, 3 and 6 s. It is given up after 7 s.
     let timeout = Duration::from_secs(7);
     let mut arguments = ManagerArguments::new(Config::new("repeats")).unwrap();
-    let options = EntityOptions::default().timeout(timeout).durability(durability);
+    let options =
+        EntityOptions::default().timeout(timeout).handler_timeout(4 * timeout).durability(durability);
     let counters = arguments.entities::<Counter>(options).unwrap();
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
 

@@ -101,7 +101,7 @@ impl Node {
         self.intents.warms = warms;
     }
 
-    /// This node wants to leave, and stays a member until the others have warmed up.
+    /// This node wants to leave, and stays a member until the others and its own listeners have warmed up.
     pub(super) fn on_drain(&mut self) {
         self.intents.drains_since.get_or_insert(self.now);
     }
@@ -127,10 +127,11 @@ impl Node {
         let own = self.intents.own().cloned();
         self.observe_intent(&me, own);
         let due = since + self.settings.timing.rehash_timeout;
-        let have_all_warmed_up = self
-            .intents
-            .own()
-            .is_some_and(|intent| intent.members.iter().all(|node| self.warmed_of(node) == intent.number));
+        // Those that drain warm up, too: a round that takes newcomers in may begin before they have left.
+        let present = self.installed.iter().flat_map(|view| view.ids());
+        let have_all_warmed_up = self.intents.own().is_some_and(|intent| {
+            intent.members.iter().chain(present).all(|node| self.warmed_of(node) == intent.number)
+        });
         if have_all_warmed_up || self.now >= due {
             if let Some((intent, _)) = &mut self.intents.own {
                 intent.ready = true;
@@ -225,7 +226,8 @@ impl Node {
             return;
         };
         let (number, is_member) = (intent.number, intent.members.contains(&self.me));
-        let warmed = !(self.intents.warms && is_member);
+        // One that drains brings what it alone has to where it will be, such as changes that are not written yet.
+        let warmed = !(self.intents.warms && (is_member || self.intents.drains()));
         let view = Arc::new(View::new(Epoch::ZERO, members));
         self.intents.heard = Some(HeardIntent { proposer: from.clone(), intent, view, warmed });
         if warmed {
@@ -257,8 +259,8 @@ impl Node {
         self.heartbeats.queue(&proposer);
     }
 
-    /// Tells the shell once that this node, which wants to leave, may do so. Then the others have warmed up for a view without it, or none
-    /// of them would, or the wait for them is over.
+    /// Tells the shell once that this node, which wants to leave, may do so. Then the others and its own listeners have warmed up for a
+    /// view without it, or none of the others would, or the wait is over.
     pub(super) fn check_leave_prepared(&mut self) {
         let Some(since) = self.intents.drains_since.filter(|_| !self.intents.is_leave_prepared) else {
             return;
@@ -268,8 +270,9 @@ impl Node {
         let is_prepared = match (&self.member_state, &self.installed) {
             (MemberState::Installed(_), Some(view)) => {
                 let heard = self.intents.heard.as_ref();
-                let is_ready =
-                    |heard: &HeardIntent| heard.intent.ready && !heard.intent.members.contains(&self.me);
+                let is_ready = |heard: &HeardIntent| {
+                    heard.intent.ready && heard.warmed && !heard.intent.members.contains(&self.me)
+                };
                 heard.is_some_and(is_ready) || !view.ids().any(stays_and_warms)
             }
             // The round ends first.
@@ -436,6 +439,42 @@ mod tests {
             [may_leave(&[1, 2], false), may_leave(&[1, 2, 3], true), may_leave(&[1, 2], true)],
             [false, false, true]
         );
+    }
+
+    #[test]
+    fn a_node_that_drains_warms_up_before_it_leaves() {
+        let one = ids(&[1]).remove(0);
+        let mut node = up(3);
+        node.intents.warms = true;
+        node.on_drain();
+        node.observe_intent(&one, intent(5, &[1, 2], true));
+        let held = node
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Notify(change) if change.hold == Some(Held::Intent(5))));
+        assert!(held, "its listeners are offered a hold");
+        node.actions.clear();
+        node.check_leave_prepared();
+        assert_eq!((heard(&node), node.actions.len()), ((5, 0), 0));
+        node.on_warmed_up(5);
+        node.check_leave_prepared();
+        assert_eq!(heard(&node), (5, 5));
+        assert!(matches!(node.actions.front(), Some(Action::LeavePrepared)));
+    }
+
+    #[test]
+    fn a_plan_is_ready_once_its_members_and_those_that_drain_have_warmed_up() {
+        for (second, third, ready) in [(true, true, true), (false, true, false), (true, false, false)] {
+            let mut node = up(1);
+            node.drive_intent();
+            let number = node.intents.number();
+            node.on_warmed_up(number);
+            let warmed = |has| if has { number } else { 0 };
+            says(&mut node, 2, Heartbeat { warmed: warmed(second), ..Heartbeat::first() });
+            says(&mut node, 3, Heartbeat { drains: true, warmed: warmed(third), ..Heartbeat::first() });
+            node.drive_intent();
+            assert_eq!(node.intents.announced(), (number, ready), "2: {second}, 3: {third}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use cloister_table_proto::Discarded;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
+use crate::tasks::Tasks;
+
 /// After how many rows it pauses, and for how long. A slot is dropped as a whole.
 const ROWS_AT_ONCE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -16,11 +18,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Dropper(Option<UnboundedSender<Discarded>>);
 
 impl Dropper {
-    /// To be called on a runtime.
-    pub(super) fn take(&mut self, discarded: Discarded) {
+    pub(super) fn take(&mut self, tasks: &Tasks, discarded: Discarded) {
         let sender = self.0.get_or_insert_with(|| {
             let (sender, mut all) = unbounded_channel::<Discarded>();
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 let mut rows = 0;
                 while let Some(discarded) = all.recv().await {
                     rows += discarded.len();

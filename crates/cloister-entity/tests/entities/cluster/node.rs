@@ -31,8 +31,10 @@ enum CounterMessage {
     Alarms,
     /// Adds one, and is answered when the test says so.
     AddLater,
-    /// Adds one after 300 ms.
-    AddSlowly,
+    /// Adds one after so many milliseconds.
+    AddSlowly(u64),
+    /// Adds one after so many milliseconds, in which it blocks its thread and cannot be dropped.
+    Block(u64),
     /// Takes 10 ms.
     Append(u64),
     /// How many were appended, if each is greater than the one before.
@@ -75,9 +77,14 @@ impl Entity for Counter {
                 }
                 return Ok(self.appended.len() as u64);
             }
-            CounterMessage::AddSlowly => {
+            CounterMessage::AddSlowly(ms) => {
                 println!("begins {}", context.key());
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                self.count += 1;
+            }
+            CounterMessage::Block(ms) => {
+                println!("begins {}", context.key());
+                std::thread::sleep(Duration::from_millis(ms));
                 self.count += 1;
             }
             CounterMessage::AddLater => {
@@ -132,7 +139,8 @@ async fn obey(cloister: &Cloister, counters: &Entities<Counter>, command: &str) 
     match words[0] {
         "get" => shown(counters.call(key, CounterMessage::Get).await),
         "later" => shown(counters.call(key, CounterMessage::AddLater).await),
-        "slow" => shown(counters.call(key, CounterMessage::AddSlowly).await),
+        "slow" => shown(counters.call(key, CounterMessage::AddSlowly(number())).await),
+        "block" => shown(counters.call(key, CounterMessage::Block(number())).await),
         "answer" => ANSWERS.send_replace(true).to_string(),
         "owner" => counters.owner(key).map_or_else(String::new, |node| node.name().to_string()),
         "len" => shown(counters.len().await),
@@ -162,6 +170,10 @@ async fn obey(cloister: &Cloister, counters: &Entities<Counter>, command: &str) 
             for n in 0..number() {
                 counters.cast(key, CounterMessage::Append(n)).await.unwrap();
             }
+            "done".to_owned()
+        }
+        "cast_slow" => {
+            counters.cast(key, CounterMessage::AddSlowly(number())).await.unwrap();
             "done".to_owned()
         }
         "in_order" => shown(counters.call(key, CounterMessage::InOrder).await),

@@ -210,7 +210,7 @@ pub enum Cursor {
     Answer {
         /// Whose it is.
         client: u64,
-        /// Its number; zero if there is none.
+        /// Its number; if there is none, the last one that its client does not repeat any more.
         number: u64,
     },
     /// All answers, and the entries up to this key.

@@ -75,45 +75,60 @@ impl Answers {
         Some(&self.answers[at].1)
     }
 
-    /// Keeps the answer of an operation, and none that are settled.
-    pub(crate) fn add(&mut self, id: OperationId, answer: Bytes) {
-        self.settle(id.settled);
-        if id.number < self.settled {
-            return;
-        }
+    /// Whether none is kept for operations below this number.
+    pub(crate) fn is_settled_below(&self, settled: u64) -> bool {
+        self.answers.first().is_none_or(|(number, _)| *number >= settled)
+    }
+
+    /// The bytes of all answers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.answers.iter().map(|(_, answer)| answer.len()).sum()
+    }
+
+    /// Keeps the answer of an operation, and none that are settled. Returns the bytes of those that are not kept, this one's among them if it
+    /// is settled.
+    pub(crate) fn add(&mut self, id: OperationId, answer: Bytes) -> usize {
+        let dropped = self.settle(id.settled);
         if self.answers.is_empty() {
             // Most clients have one write of a slot under way.
             self.answers.reserve_exact(1);
         }
-        self.insert(id.number, answer);
+        dropped + self.insert(id.number, answer)
     }
 
-    /// Answers that another node has kept. What is settled here stays so.
-    pub(crate) fn take_over(&mut self, other: Self) {
-        self.settle(other.settled);
-        let settled = self.settled;
-        let open = other.answers.into_iter().filter(|(number, _)| *number >= settled);
-        open.for_each(|(number, answer)| self.insert(number, answer));
+    /// Answers that another node has kept. What is settled here stays so. Returns the bytes of those that are not kept, of both.
+    pub(crate) fn take_over(&mut self, other: Self) -> usize {
+        let dropped = self.settle(other.settled);
+        let rest = other.answers.into_iter().map(|(number, answer)| self.insert(number, answer));
+        dropped + rest.sum::<usize>()
     }
 
     /// Operations below this number are not repeated, so their answers are dropped. A client with one operation open for long has many answers:
-    /// they are looked at only when the number rises.
-    fn settle(&mut self, settled: u64) {
+    /// they are looked at only when the number rises. Returns the bytes of those that are dropped.
+    pub(crate) fn settle(&mut self, settled: u64) -> usize {
         if settled <= self.settled {
-            return;
+            return 0;
         }
         self.settled = settled;
         let over = self.answers.partition_point(|(number, _)| *number < settled);
-        self.answers.drain(..over);
+        let dropped = self.answers.drain(..over).map(|(_, answer)| answer.len()).sum();
         if self.answers.len() < self.answers.capacity() / 4 {
             self.answers.shrink_to(2 * self.answers.len());
         }
+        dropped
     }
 
-    fn insert(&mut self, number: u64, answer: Bytes) {
+    /// Returns the bytes of what is not kept: the answer before, or this one.
+    fn insert(&mut self, number: u64, answer: Bytes) -> usize {
+        if number < self.settled {
+            return answer.len();
+        }
         match self.answers.binary_search_by_key(&number, |(number, _)| *number) {
-            Ok(at) => self.answers[at].1 = answer,
-            Err(at) => self.answers.insert(at, (number, answer)),
+            Ok(at) => std::mem::replace(&mut self.answers[at].1, answer).len(),
+            Err(at) => {
+                self.answers.insert(at, (number, answer));
+                0
+            }
         }
     }
 }
@@ -148,6 +163,7 @@ mod tests {
 
     /// One operation is open for long, and the others of its client are done meanwhile.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "it measures the time")]
     fn the_time_of_a_write_does_not_grow_with_the_answers_that_are_kept() {
         let (mut answers, began) = (Answers::default(), Instant::now());
         for number in 1..=400_000 {

@@ -67,6 +67,9 @@ impl Table {
         if self.is_fenced(epoch) {
             return Err(Refusal::NoClaim);
         }
+        if let Some(id) = id {
+            self.learn_settled(id);
+        }
         let (once, settles) = (self.enabled(Rule::Once), self.enabled(Rule::Settled));
         let Some(holding) = self.holdings.get(slot).filter(|_| self.owned.contains(slot)) else {
             return Err(Refusal::NotOwner);

@@ -184,6 +184,7 @@ impl Core {
 
     /// Begins anew, without content.
     pub(crate) fn reset(&self) {
+        self.watches.start();
         let mut links = self.links();
         self.begin(&mut links, &self.cloister.node());
     }

@@ -222,7 +222,7 @@ pub(crate) struct OpenWatches {
     watches: BTreeMap<u64, Arc<Watching>>,
     /// The number of the last one.
     last: u64,
-    /// The node has ended: a watch that is made from now on ends at once.
+    /// The node has ended: a watch that is made before it starts again ends at once.
     is_over: bool,
 }
 
@@ -243,12 +243,13 @@ impl Watches {
 
     pub(crate) fn add(&self, watching: Arc<Watching>) -> u64 {
         let mut open = self.lock();
-        if open.is_over {
-            watching.ends();
-        }
         open.last += 1;
         let number = open.last;
-        open.watches.insert(number, watching);
+        if open.is_over {
+            watching.ends();
+        } else {
+            open.watches.insert(number, watching);
+        }
         number
     }
 
@@ -270,11 +271,16 @@ impl Watches {
         self.lock().watches.get(&number).map(|watching| watching.filter.clone())
     }
 
-    /// The node has ended.
+    /// The node has ended, and all watches with it.
     pub(crate) fn end(&self) {
         let mut open = self.lock();
         open.is_over = true;
-        open.iter().for_each(|(_, watching)| watching.ends());
+        std::mem::take(&mut open.watches).values().for_each(|watching| watching.ends());
+    }
+
+    /// The node starts, maybe again. The watches that have ended stay so.
+    pub(crate) fn start(&self) {
+        self.lock().is_over = false;
     }
 }
 

@@ -138,7 +138,7 @@ pub enum Message {
         /// The slot.
         slot: Slot,
     },
-    /// The receiver is to remember what will have been seen of these slots.
+    /// The receiver is to remember what will have been seen of these slots. Without a slot, it is asked whether what was sent before has come.
     Seal {
         /// The view.
         epoch: Epoch,

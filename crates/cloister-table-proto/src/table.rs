@@ -11,6 +11,7 @@ mod nodes;
 mod owed;
 mod owned;
 mod owner;
+mod pace;
 mod progress;
 mod reported;
 mod round;
@@ -41,6 +42,7 @@ use memory::Memory;
 use nodes::{NodeSet, Nodes, Peer};
 use owed::Owed;
 use owned::Owned;
+use pace::Paces;
 use progress::Fetches;
 use round::Round;
 use shared::SharedMap;
@@ -117,6 +119,7 @@ pub struct Table {
     seals: SlotArray<Seen>,
     writes: SlotMap<Writes>,
     settling: Settling,
+    paces: Paces,
     /// What is sent at the end of the present call.
     owed: Owed,
     /// A slot that the present view waits for, and one that the planned view waits for.
@@ -152,6 +155,7 @@ impl Table {
             seals: SlotArray::new(&slots),
             writes: SlotMap::new(&slots),
             settling: Settling::default(),
+            paces: Paces::default(),
             holdings: SharedMap::new(&slots),
             seen: SlotArray::new(&slots),
             memory: Memory::new(&slots),

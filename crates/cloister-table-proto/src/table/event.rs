@@ -36,7 +36,7 @@ pub enum Event {
     AcceptLoss,
     /// Clients have said this to other parts of the table at this node: the answers of what they do not repeat any more are dropped.
     Settled(Settled),
-    /// Time has passed: what was not answered since the last tick is sent again.
+    /// Time has passed: what was not answered since the last tick is sent again. Writes are where they were lost, not where they are slow.
     Tick,
 }
 

@@ -149,7 +149,8 @@ pub struct Config {
     /// Default: 64 MiB.
     pub waiting_bytes: u64,
     /// How many bytes the keys and values of all tables and entities of this node may have, 16 MiB to 1 TiB. The copies that it keeps for
-    /// others count. Past that, it refuses writes to what it owns that need more; reads and removals go on.
+    /// others count, and so do the answers of writes, which are kept until their senders have them. Past that, it refuses writes to what it
+    /// owns that need more; reads and removals go on.
     ///
     /// Default: no limit. What they cost beside their bytes, and the rest of the program, need memory, too: half of it is a good limit.
     pub table_bytes: Option<u64>,

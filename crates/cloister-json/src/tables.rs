@@ -26,7 +26,7 @@ pub struct TableRow {
     /// How many rows this node has, with copies of those that other nodes own.
     #[serde(default)]
     pub rows: u64,
-    /// The bytes of their keys and values.
+    /// The bytes of their keys and values, and of answers that may be asked for again.
     #[serde(default)]
     pub bytes: u64,
     /// How many slots this node is fetching.

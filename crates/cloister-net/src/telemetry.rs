@@ -66,7 +66,7 @@ pub mod metric {
     pub const REJECTED: &str = "cloister_rejected_total";
     /// How many entries of a table this node has, with copies of those that other nodes own; a gauge for each `table`.
     pub const TABLE_ROWS: &str = "cloister_table_rows";
-    /// How many bytes their keys and values have; a gauge for each `table`.
+    /// How many bytes their keys and values have, and answers that may be asked for again; a gauge for each `table`.
     pub const TABLE_BYTES: &str = "cloister_table_bytes";
     /// How many slots of this node have fewer copies than they should, or are not served yet; a gauge for each `table`.
     pub const TABLE_UNDER_REPLICATED: &str = "cloister_table_under_replicated";

@@ -3,6 +3,7 @@
 use crate::message::Cursor;
 use crate::operation::{Answers, Bytes, Operation, OperationId};
 use crate::rows::Rows;
+use crate::settled::Settled;
 
 /// About how many bytes an answer takes in a message beside its own.
 const ANSWER_BYTES: usize = 16;
@@ -57,7 +58,7 @@ impl Content {
         self.clients.is_empty()
     }
 
-    /// The bytes of all keys and values.
+    /// The bytes of all keys and values, and of the answers that are kept.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -93,7 +94,20 @@ impl Content {
                 self.clients.insert(at, (id.client, Answers::default()));
                 at
             });
-            self.clients[at].1.add(*id, answer.clone());
+            self.bytes += answer.len();
+            self.bytes -= self.clients[at].1.add(*id, answer.clone());
+        }
+    }
+
+    /// Whether answers are kept that no client asks for any more.
+    pub(crate) fn has_settled(&self, settled: &Settled) -> bool {
+        self.clients.iter().any(|(client, its)| !its.is_settled_below(settled.of(*client)))
+    }
+
+    /// Drops the answers that no client asks for any more.
+    pub(crate) fn settle(&mut self, settled: &Settled) {
+        for (client, its) in &mut self.clients {
+            self.bytes -= its.settle(settled.of(*client));
         }
     }
 
@@ -109,7 +123,8 @@ impl Content {
                 self.clients.insert(at, (client, Answers::default()));
                 at
             });
-            self.clients[at].1.take_over(its);
+            self.bytes += its.bytes();
+            self.bytes -= self.clients[at].1.take_over(its);
         }
     }
 
@@ -125,7 +140,12 @@ impl Content {
 
     /// Forgets the answers of clients that are gone: they repeat nothing any more.
     pub(crate) fn retain_clients(&mut self, is_there: impl Fn(u64) -> bool) {
-        self.clients.retain(|(client, _)| is_there(*client));
+        let bytes = &mut self.bytes;
+        self.clients.retain(|(client, its)| {
+            let stays = is_there(*client);
+            *bytes -= if stays { 0 } else { its.bytes() };
+            stays
+        });
     }
 
     /// What comes after `cursor`, up to about `max` bytes but at least an answer or an entry: answers, entries, and whether they are the
@@ -162,7 +182,9 @@ impl Content {
                 bytes += ANSWER_BYTES + answer.len();
                 part.answers.push((*number, answer.clone()));
             }
-            if after.is_none() || !part.answers.is_empty() {
+            // What was not sent may have been dropped meanwhile.
+            let settles = after.is_none_or(|number| number.saturating_add(1) < its.settled);
+            if settles || !part.answers.is_empty() {
                 bytes += ANSWER_BYTES;
                 clients.push((*client, part));
             }
@@ -171,5 +193,70 @@ impl Content {
             }
         }
         (clients, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recount(content: &Content) -> usize {
+        let entries = content.entries().map(|(key, value)| key.len() + value.len());
+        let answers = content.clients.iter().flat_map(|(_, its)| its.answers.iter());
+        entries.sum::<usize>() + answers.map(|(_, answer)| answer.len()).sum::<usize>()
+    }
+
+    #[test]
+    fn its_bytes_are_those_of_keys_values_and_answers() {
+        let (mut content, mut other, mut settled) =
+            (Content::default(), Content::default(), Settled::default());
+        let mut random = 1_u64;
+        for step in 1..5_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let [what, key, client, length, lag, ..] = random.to_be_bytes();
+            let id = OperationId {
+                client: u64::from(client % 4),
+                number: step,
+                settled: step / (1 + u64::from(lag)),
+            };
+            let value = (what % 3 > 0).then(|| vec![1; usize::from(length)].into());
+            let answer = vec![2; usize::from(lag)].into();
+            let operation = Operation { number: step, key: [key].into(), value, id: Some((id, answer)) };
+            let receiver = if what % 2 == 0 { &mut content } else { &mut other };
+            receiver.apply(&operation);
+            match what {
+                0..5 => content.retain_clients(|its| its != id.client),
+                5..10 => content.take_over(other.clients.clone()),
+                10..20 => {
+                    settled.learn(OperationId { settled: step, ..id });
+                    content.settle(&settled);
+                    assert!(!content.has_settled(&settled));
+                }
+                _ => {}
+            }
+            assert_eq!((content.bytes(), other.bytes()), (recount(&content), recount(&other)), "step {step}");
+        }
+        assert!(content.bytes() > 10_000, "{} bytes", content.bytes());
+    }
+
+    /// Some answers of a client are on their way when others are dropped.
+    #[test]
+    fn what_is_settled_between_two_chunks_is_told() {
+        let mut content = Content::default();
+        for number in 1..=10 {
+            let id = OperationId { client: 1, number, settled: 1 };
+            let key = Bytes::from([7]);
+            content.apply(&Operation { number, key, value: None, id: Some((id, Bytes::default())) });
+        }
+        let after = |number| Some(Cursor::Answer { client: 1, number });
+        let chunk = content.chunk(after(3).as_ref(), 1);
+        assert_eq!(chunk.clients, [(1, Answers { settled: 1, answers: vec![(4, Bytes::default())] })]);
+        let mut settled = Settled::default();
+        settled.learn(OperationId { client: 1, number: 11, settled: 11 });
+        content.settle(&settled);
+        let chunk = content.chunk(after(3).as_ref(), 1);
+        assert_eq!(chunk.clients, [(1, Answers { settled: 11, answers: Vec::new() })]);
+        let chunk = content.chunk(after(10).as_ref(), 1);
+        assert!(chunk.clients.is_empty() && chunk.is_last);
     }
 }

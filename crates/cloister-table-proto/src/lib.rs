@@ -31,6 +31,7 @@ mod rows;
 mod rule;
 #[cfg(feature = "test-support")]
 pub mod rule;
+mod settled;
 mod shared_knowledge;
 mod table;
 
@@ -43,4 +44,5 @@ pub use message::{ChunkBody, Cursor, Message, Relabel, SlotReport, ViewMembers};
 pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Token, Uncertain};
 pub use placement::Placement;
 pub use reports::SlotReports;
+pub use settled::Settled;
 pub use table::{Action, Discarded, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};

@@ -1,7 +1,8 @@
 //! The last writes of a slot, for copies that are a few writes behind.
 
 use crate::label::Label;
-use crate::operation::Operation;
+use crate::operation::{Bytes, Operation};
+use crate::settled::Settled;
 
 /// How many writes are kept for each slot at most. They cost memory, and a copy that is further behind fetches the slot.
 const MAX_OPERATIONS: usize = 16;
@@ -12,8 +13,14 @@ const MIN_OPERATIONS: usize = 2;
 /// One write is kept for so many entries: what it takes is a part of what they take.
 const ENTRIES_FOR_EACH: usize = 32;
 
-/// How many bytes of keys, values and answers they may have together: they travel in one message.
+/// How many bytes of keys, values and answers they may have together at most: they travel in one message.
 const MAX_BYTES: usize = 256 << 10;
+
+/// They have at most this part of the bytes of the content. Of a slot with a few large entries none is kept: it is fetched as quickly.
+const PART: usize = 2;
+
+/// So many bytes are kept of a slot with few bytes.
+const MIN_BYTES: usize = 4 << 10;
 
 /// How many labels are remembered: those of the writes that are kept, and as many again of views.
 const MAX_MARKS: usize = 2 * MAX_OPERATIONS;
@@ -55,8 +62,8 @@ impl Log {
         }
     }
 
-    /// A write, after which the content has this label and so many entries.
-    pub(crate) fn push(&mut self, operation: Operation, label: Label, entries: usize) {
+    /// A write, after which the content has this label, and so many entries and bytes.
+    pub(crate) fn push(&mut self, operation: Operation, label: Label, (entries, bytes): (usize, usize)) {
         self.bytes += bytes_of(&operation);
         let max = (entries / ENTRIES_FOR_EACH).clamp(MIN_OPERATIONS, MAX_OPERATIONS);
         // First, so that there is never room for more.
@@ -66,8 +73,24 @@ impl Log {
         make_room(&mut self.operations);
         self.operations.push(operation);
         self.mark(label);
-        while self.bytes > MAX_BYTES && !self.operations.is_empty() {
+        let max_bytes = (bytes / PART).clamp(MIN_BYTES, MAX_BYTES);
+        while self.bytes > max_bytes && !self.operations.is_empty() {
             self.drop_first();
+        }
+    }
+
+    /// Whether answers are kept that no client asks for any more.
+    pub(crate) fn has_settled(&self, settled: &Settled) -> bool {
+        self.operations.iter().any(|operation| is_settled(operation, settled))
+    }
+
+    /// Drops the answers that no client asks for any more. A copy that gets the write keeps none, either.
+    pub(crate) fn settle(&mut self, settled: &Settled) {
+        for operation in self.operations.iter_mut().filter(|operation| is_settled(operation, settled)) {
+            if let Some((id, answer)) = &mut operation.id {
+                self.bytes -= answer.len();
+                (id.settled, *answer) = (settled.of(id.client), Bytes::default());
+            }
         }
     }
 
@@ -111,6 +134,12 @@ fn make_room<T>(list: &mut Vec<T>) {
     }
 }
 
+/// Whether it has an answer that its client does not ask for any more.
+fn is_settled(operation: &Operation, settled: &Settled) -> bool {
+    let id = operation.id.as_ref().filter(|(_, answer)| !answer.is_empty());
+    id.is_some_and(|(id, _)| id.number < settled.of(id.client))
+}
+
 fn bytes_of(operation: &Operation) -> usize {
     let value = operation.value.as_ref().map_or(0, |value| value.len());
     let answer = operation.id.as_ref().map_or(0, |(_, answer)| answer.len());
@@ -122,9 +151,10 @@ mod tests {
     use cloister_proto::Epoch;
 
     use super::*;
+    use crate::operation::OperationId;
 
-    /// So many entries that the longest log is kept.
-    const MANY: usize = ENTRIES_FOR_EACH * MAX_OPERATIONS;
+    /// So many entries and bytes that the longest log is kept.
+    const MANY: (usize, usize) = (ENTRIES_FOR_EACH * MAX_OPERATIONS, usize::MAX);
 
     fn label(epoch: u64, number: u64) -> Label {
         Label { epoch: Epoch::from_u64(epoch), number }
@@ -162,6 +192,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_a_part_of_the_content() {
+        let large = |number| Operation { value: Some(vec![0; 20 << 10].into()), ..write(number) };
+        for (bytes, kept) in [(20 << 10, 0), (60 << 10, 1), (200 << 10, 4), (usize::MAX, 12)] {
+            let mut log = Log::starting_at(label(1, 0));
+            (1..=20).for_each(|number| log.push(large(number), label(1, number), (MANY.0, bytes)));
+            assert_eq!(log.len(), kept, "of {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_its_client_has_settled_is_not_kept() {
+        let mut log = Log::starting_at(label(1, 0));
+        for number in 1..=3 {
+            let id = OperationId { client: number % 2, number, settled: 1 };
+            let operation = Operation { id: Some((id, [7; 100].into())), ..write(number) };
+            log.push(operation, label(1, number), MANY);
+        }
+        let mut settled = Settled::default();
+        settled.learn(OperationId { client: 1, number: 3, settled: 3 });
+        assert!(log.has_settled(&settled));
+        log.settle(&settled);
+        assert!(!log.has_settled(&settled));
+        let writes = log.since(label(1, 0)).expect("all are kept");
+        let answers = writes.iter().filter_map(|write| write.id.as_ref());
+        let answers: Vec<_> = answers.map(|(id, answer)| (id.number, id.settled, answer.len())).collect();
+        assert_eq!((answers, log.bytes), (vec![(1, 3, 0), (2, 1, 100), (3, 1, 100)], 203));
+    }
+
+    #[test]
     fn the_labels_of_many_views_without_a_write_have_a_bound() {
         let mut log = Log::starting_at(label(1, 0));
         (2..1_000).for_each(|epoch| log.relabel(label(epoch, 0)));
@@ -183,7 +242,7 @@ mod tests {
     fn of_few_entries_few_writes_are_kept() {
         for (entries, kept) in [(0, MIN_OPERATIONS), (160, 5), (1_000_000, MAX_OPERATIONS)] {
             let mut log = Log::starting_at(label(1, 0));
-            (1..=100).for_each(|number| log.push(write(number), label(1, number), entries));
+            (1..=100).for_each(|number| log.push(write(number), label(1, number), (entries, usize::MAX)));
             assert_eq!(log.operations.len(), kept, "of {entries} entries");
             assert!(log.since(label(1, 100 - kept as u64)).is_some());
             assert!(log.since(label(1, 99 - kept as u64)).is_none());

@@ -138,7 +138,7 @@ pub enum Message {
         /// The slot.
         slot: Slot,
     },
-    /// The receiver is to remember what will have been seen of these slots.
+    /// The receiver is to remember what will have been seen of these slots. Without a slot, it is asked whether what was sent before has come.
     Seal {
         /// The view.
         epoch: Epoch,
@@ -210,7 +210,7 @@ pub enum Cursor {
     Answer {
         /// Whose it is.
         client: u64,
-        /// Its number; zero if there is none.
+        /// Its number; if there is none, the last one that its client does not repeat any more.
         number: u64,
     },
     /// All answers, and the entries up to this key.

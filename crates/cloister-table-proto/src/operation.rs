@@ -75,33 +75,104 @@ impl Answers {
         Some(&self.answers[at].1)
     }
 
-    /// Keeps the answer of an operation, and none that are settled.
-    pub(crate) fn add(&mut self, id: OperationId, answer: Bytes) {
-        let settled = self.settled.max(id.settled);
-        self.settled = settled;
-        self.answers.retain(|(number, _)| *number >= settled);
-        if id.number < settled {
-            return;
-        }
+    /// Whether none is kept for operations below this number.
+    pub(crate) fn is_settled_below(&self, settled: u64) -> bool {
+        self.answers.first().is_none_or(|(number, _)| *number >= settled)
+    }
+
+    /// The bytes of all answers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.answers.iter().map(|(_, answer)| answer.len()).sum()
+    }
+
+    /// Keeps the answer of an operation, and none that are settled. Returns the bytes of those that are not kept, this one's among them if it
+    /// is settled.
+    pub(crate) fn add(&mut self, id: OperationId, answer: Bytes) -> usize {
+        let dropped = self.settle(id.settled);
         if self.answers.is_empty() {
             // Most clients have one write of a slot under way.
             self.answers.reserve_exact(1);
         }
-        self.insert(id.number, answer);
+        dropped + self.insert(id.number, answer)
     }
 
-    /// Answers that another node has kept. What is settled here stays so.
-    pub(crate) fn take_over(&mut self, other: Self) {
-        self.settled = self.settled.max(other.settled);
-        other.answers.into_iter().for_each(|(number, answer)| self.insert(number, answer));
-        let settled = self.settled;
-        self.answers.retain(|(number, _)| *number >= settled);
+    /// Answers that another node has kept. What is settled here stays so. Returns the bytes of those that are not kept, of both.
+    pub(crate) fn take_over(&mut self, other: Self) -> usize {
+        let dropped = self.settle(other.settled);
+        let rest = other.answers.into_iter().map(|(number, answer)| self.insert(number, answer));
+        dropped + rest.sum::<usize>()
     }
 
-    fn insert(&mut self, number: u64, answer: Bytes) {
-        match self.answers.binary_search_by_key(&number, |(number, _)| *number) {
-            Ok(at) => self.answers[at].1 = answer,
-            Err(at) => self.answers.insert(at, (number, answer)),
+    /// Operations below this number are not repeated, so their answers are dropped. A client with one operation open for long has many answers:
+    /// they are looked at only when the number rises. Returns the bytes of those that are dropped.
+    pub(crate) fn settle(&mut self, settled: u64) -> usize {
+        if settled <= self.settled {
+            return 0;
         }
+        self.settled = settled;
+        let over = self.answers.partition_point(|(number, _)| *number < settled);
+        let dropped = self.answers.drain(..over).map(|(_, answer)| answer.len()).sum();
+        if self.answers.len() < self.answers.capacity() / 4 {
+            self.answers.shrink_to(2 * self.answers.len());
+        }
+        dropped
+    }
+
+    /// Returns the bytes of what is not kept: the answer before, or this one.
+    fn insert(&mut self, number: u64, answer: Bytes) -> usize {
+        if number < self.settled {
+            return answer.len();
+        }
+        match self.answers.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(at) => std::mem::replace(&mut self.answers[at].1, answer).len(),
+            Err(at) => {
+                self.answers.insert(at, (number, answer));
+                0
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn id(number: u64, settled: u64) -> OperationId {
+        OperationId { client: 1, number, settled }
+    }
+
+    fn numbers(answers: &Answers) -> Vec<u64> {
+        answers.answers.iter().map(|(number, _)| *number).collect()
+    }
+
+    #[test]
+    fn answers_are_kept_until_they_are_settled() {
+        let mut answers = Answers::default();
+        for (number, settled) in [(3, 2), (2, 2), (5, 2), (4, 2), (1, 1)] {
+            answers.add(id(number, settled), Bytes::from([1]));
+        }
+        assert_eq!((numbers(&answers), answers.get(1)), (vec![2, 3, 4, 5], None));
+        answers.add(id(6, 4), Bytes::from([1]));
+        assert_eq!((numbers(&answers), answers.settled), (vec![4, 5, 6], 4));
+        let other = Answers { settled: 5, answers: vec![(3, Bytes::from([1])), (7, Bytes::from([1]))] };
+        answers.take_over(other);
+        assert_eq!((numbers(&answers), answers.settled), (vec![5, 6, 7], 5));
+    }
+
+    /// One operation is open for long, and the others of its client are done meanwhile.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it measures the time")]
+    fn the_time_of_a_write_does_not_grow_with_the_answers_that_are_kept() {
+        let (mut answers, began) = (Answers::default(), Instant::now());
+        for number in 1..=400_000 {
+            answers.add(id(number, 1), Bytes::default());
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(5), "{took:?} for {number} writes");
+        }
+        answers.add(id(400_001, 400_001), Bytes::default());
+        assert_eq!(numbers(&answers), [400_001]);
+        assert!(answers.answers.capacity() < 10, "{}", answers.answers.capacity());
     }
 }

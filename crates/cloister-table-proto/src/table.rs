@@ -3,6 +3,7 @@
 mod alike;
 mod copy;
 mod decide;
+mod event;
 mod fetches;
 mod holding;
 mod memory;
@@ -10,9 +11,11 @@ mod nodes;
 mod owed;
 mod owned;
 mod owner;
+mod pace;
 mod progress;
 mod reported;
 mod round;
+mod settling;
 mod shared;
 mod slots;
 mod status;
@@ -28,16 +31,18 @@ use cloister_proto::{Epoch, NodeId, Slot};
 
 use crate::label::Seen;
 use crate::message::{Message, ViewMembers};
-use crate::operation::{Bytes, Token, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
+use crate::settled::Settling;
 use crate::shared_knowledge::SharedKnowledge;
+pub use event::{Action, Event};
 pub use holding::Discarded;
 use holding::Holding;
 use memory::Memory;
 use nodes::{NodeSet, Nodes, Peer};
 use owed::Owed;
 use owned::Owned;
+use pace::Paces;
 use progress::Fetches;
 use round::Round;
 use shared::SharedMap;
@@ -83,83 +88,6 @@ pub struct Options {
     pub chunk_bytes: usize,
 }
 
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The node has promised the view of this placement: it is being agreed on.
-    Promised(Placement),
-    /// The node is up in the view of this placement.
-    Up(Placement),
-    /// The node has lost its view and has promised none.
-    Down,
-    /// These copies are planned for the next view while the present one goes on; `None` when nothing is planned any more.
-    Planned(Option<Placement>),
-    /// The node leaves in order: it claims nothing any more, and hands over what it has.
-    Leaves,
-    /// The node has a link to a peer.
-    Linked(NodeId),
-    /// The node has lost its link to a peer.
-    Unlinked(NodeId),
-    /// A message of a peer's table came in.
-    Received {
-        /// The peer.
-        from: NodeId,
-        /// The message.
-        message: Message,
-    },
-    /// The operator accepts that the slots that wait for their copies are lost: they go on empty.
-    AcceptLoss,
-    /// Time has passed: what was not answered since the last tick is sent again.
-    Tick,
-}
-
-/// Something that the shell does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Sends a message to a peer's table, in order.
-    Send {
-        /// The peer.
-        to: NodeId,
-        /// The message.
-        message: Message,
-    },
-    /// Answers a write.
-    Answer {
-        /// What the shell named the write with.
-        token: Token,
-        /// What the write made of the key, once every complete copy has it.
-        answer: Result<Bytes, Uncertain>,
-    },
-    /// This node serves the slot from now on: calls that wait for it can go on.
-    Serves(Slot),
-    /// Acknowledged writes of the slot are lost.
-    Lost {
-        /// The slot.
-        slot: Slot,
-        /// All complete copies were gone when its view began, and it goes on empty. Else that is not known: no member of the view knows
-        /// all that was seen up to the view before. The slot goes on with what there is.
-        is_certain: bool,
-    },
-    /// All complete copies of the slot were gone when its view began: it waits for one of them, see [`OnLoss::Wait`].
-    WaitsForCopy(Slot),
-    /// The view of this epoch may begin, as far as this node is concerned.
-    ReleaseView(Epoch),
-    /// The planned round may begin, as far as this node is concerned.
-    ReleasePlanned,
-    /// This node may stop: what it had is elsewhere.
-    ReleaseLeave,
-    /// Content that this node has no more. To be dropped at leisure: it may have many rows.
-    Discard(Discarded),
-    /// The view of `epoch` follows a later one than the membership knows of: nodes that left had it, and handed over what it made. A client
-    /// of this node that was no member of that view was forgotten in it, see [`Membership::follows`](crate::Membership::follows).
-    Follows {
-        /// The epoch of the present view.
-        epoch: Epoch,
-        /// The epoch of the view before it.
-        predecessor: Epoch,
-    },
-}
-
 /// A table at one node.
 #[derive(Debug)]
 pub struct Table {
@@ -190,6 +118,8 @@ pub struct Table {
     /// What all members are to know to have been seen of the slots that this node owns.
     seals: SlotArray<Seen>,
     writes: SlotMap<Writes>,
+    settling: Settling,
+    paces: Paces,
     /// What is sent at the end of the present call.
     owed: Owed,
     /// A slot that the present view waits for, and one that the planned view waits for.
@@ -224,6 +154,8 @@ impl Table {
             owned: SharedMap::new(&slots),
             seals: SlotArray::new(&slots),
             writes: SlotMap::new(&slots),
+            settling: Settling::default(),
+            paces: Paces::default(),
             holdings: SharedMap::new(&slots),
             seen: SlotArray::new(&slots),
             memory: Memory::new(&slots),
@@ -289,9 +221,11 @@ impl Table {
                 self.received(from, message);
             }
             Event::AcceptLoss => self.accept_loss(),
+            Event::Settled(settled) => self.add_settled(&settled),
             Event::Tick => {
                 self.send_again(None);
                 self.forget_what_is_over();
+                self.drop_settled();
             }
         }
         self.send_owed();
@@ -357,6 +291,7 @@ impl Table {
         for slot in with_clients.map(|(slot, _)| slot).collect::<Vec<_>>() {
             self.forget_clients(slot);
         }
+        self.forget_settled();
         let lost = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy);
         self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(slot)));
         let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| slot);

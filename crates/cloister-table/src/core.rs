@@ -11,7 +11,7 @@ use cloister_core::internal::{self, LogLimiter, recorded};
 use cloister_core::telemetry::TARGET;
 use cloister_core::telemetry::rejections::Reason;
 use cloister_core::{CallError, Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
-use cloister_table_proto::{Bytes, Event};
+use cloister_table_proto::{Bytes, Event, Settled};
 use ractor::{ActorCell, RpcReplyPort};
 use tokio::sync::broadcast;
 use tracing::{debug, warn};
@@ -187,6 +187,7 @@ impl Core {
 
     /// Begins anew, without content.
     pub(crate) fn reset(&self) {
+        self.watches.start();
         let mut links = self.links();
         self.begin(&mut links, &self.cloister.node());
     }
@@ -486,7 +487,11 @@ impl Core {
     /// Time has passed.
     pub(crate) fn tick(&self) {
         self.look_at_links();
-        self.all().for_each(|mut shard| shard.tick(self));
+        let mut settled = Settled::default();
+        for shard in self.all() {
+            settled.add(shard.settled());
+        }
+        self.all().for_each(|mut shard| shard.tick(self, &settled));
         self.log_losses();
     }
 }

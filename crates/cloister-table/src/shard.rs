@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::{
-    Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Table, Token, Uncertain,
+    Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Settled, Table, Token,
+    Uncertain,
 };
 use ractor::RpcReplyPort;
 
@@ -266,8 +267,14 @@ impl Shard {
         }
     }
 
-    /// Time has passed.
-    pub(crate) fn tick(&mut self, core: &Core) {
+    /// What clients have said of their operations here.
+    pub(crate) fn settled(&self) -> &Settled {
+        self.table.settled()
+    }
+
+    /// Time has passed. Clients have said this to all shards: the last ones that one hears of are settled by what another one hears.
+    pub(crate) fn tick(&mut self, core: &Core, settled: &Settled) {
+        self.table.handle(core.claim(), Event::Settled(settled.clone()));
         self.handle(core, Event::Tick);
         let (now, claim) = (Instant::now(), core.claim());
         let is_over = |waiting: &Waiting| now.duration_since(waiting.since) > MAX_WAIT;
@@ -429,9 +436,10 @@ fn within_limits(
     key: &Bytes,
     before: Option<&Bytes>,
 ) -> Decision {
-    let Decision::Insert { value, .. } = &decision else { return decision };
+    let Decision::Insert { value, answer } = &decision else { return decision };
     let (needs, has) = (key.len() + value.len(), before.map_or(0, |before| key.len() + before.len()));
-    match core.grow(shard, needs.saturating_sub(has)) {
+    // The answer is kept for a while, so it counts. That of a write in place does not make it one that needs more.
+    match core.grow(shard, (needs + answer.len()).saturating_sub(has)) {
         Err((bytes_held, max)) if needs > has => {
             Decision::Keep { answer: Outcome::Full { bytes: bytes_held, max }.encoded() }
         }

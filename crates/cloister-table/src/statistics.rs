@@ -21,7 +21,7 @@ pub struct TableStatistics {
     pub copies: u64,
     /// How many entries this node has, with copies of those that other nodes own. The metric `cloister_table_rows`.
     pub rows: u64,
-    /// The bytes of their keys and values. The metric `cloister_table_bytes`.
+    /// The bytes of their keys and values, and of answers that may be asked for again. The metric `cloister_table_bytes`.
     pub bytes: u64,
     /// How many slots this node is fetching.
     pub moving: u64,

@@ -91,7 +91,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Watch<K, V> {
         Self { core, number, watching, types: PhantomData }
     }
 
-    /// The next event; `None` once this node has ended. Entries that cannot be decoded are left out, and logged.
+    /// The next event; `None` once this node has ended, also if it starts again. Entries that cannot be decoded are left out, and logged.
     pub async fn next(&mut self) -> Option<WatchEvent<K, V>> {
         loop {
             let (next, is_over) = {

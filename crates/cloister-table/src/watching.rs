@@ -1,6 +1,7 @@
 //! What is watched, and what a watcher knows of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cloister_core::{Epoch, NodeId, Slot};
@@ -49,13 +50,6 @@ pub(crate) struct Watched {
 pub(crate) struct Range {
     pub(crate) after: Option<Blob>,
     pub(crate) until: Option<Blob>,
-}
-
-impl Range {
-    fn has(&self, key: &[u8]) -> bool {
-        self.after.as_ref().is_none_or(|after| *after.0 < *key)
-            && self.until.as_ref().is_none_or(|until| *key <= *until.0)
-    }
 }
 
 /// A watcher, as the owners know it.
@@ -126,7 +120,8 @@ pub(crate) struct Watching {
 
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    entries: BTreeMap<Bytes, Bytes>,
+    /// By slot: an owner reports whole slots, and what it reports is compared with those only.
+    entries: BTreeMap<(Slot, Bytes), Bytes>,
     /// The keys whose changes were not told yet, in order: each once, with its newest value.
     pending: VecDeque<Bytes>,
     is_pending: HashSet<Bytes>,
@@ -154,14 +149,8 @@ impl Watching {
         }
         let slots: BTreeSet<Slot> = watched.slots.iter().filter_map(|slot| Slot::new(*slot)).collect();
         let reported: BTreeSet<&[u8]> = watched.changes.iter().map(|(key, _)| &*key.0).collect();
-        let gone: Vec<Bytes> = match slots.is_empty() {
-            true => Vec::new(),
-            false => {
-                let is_told = |key: &Bytes| slots.contains(&Slot::of(key)) && watched.range.has(key);
-                let is_gone = |key: &&Bytes| !reported.contains(&***key) && is_told(key);
-                known.entries.keys().filter(is_gone).cloned().collect()
-            }
-        };
+        let known_keys = slots.into_iter().flat_map(|slot| known.keys_of(slot, &watched.range));
+        let gone: Vec<Bytes> = known_keys.filter(|key| !reported.contains(&***key)).cloned().collect();
         gone.into_iter().for_each(|key| known.set(key, None));
         for (key, value) in watched.changes {
             known.set(key.0, value.map(|value| value.0));
@@ -185,16 +174,31 @@ impl Watching {
 }
 
 impl Known {
+    /// The keys of a slot that are in this range.
+    fn keys_of(&self, slot: Slot, range: &Range) -> impl Iterator<Item = &Bytes> {
+        let first = match &range.after {
+            Some(after) => Bound::Excluded((slot, Bytes::clone(&after.0))),
+            None => Bound::Included((slot, Bytes::default())),
+        };
+        let keys = self.entries.range((first, Bound::Unbounded)).map(|((its, key), _)| (*its, key));
+        let until = range.until.as_ref().map(|until| &*until.0);
+        let is_in =
+            move |(its, key): &(Slot, &Bytes)| *its == slot && until.is_none_or(|until| ***key <= *until);
+        keys.take_while(is_in).map(|(_, key)| key)
+    }
+
     fn set(&mut self, key: Bytes, value: Option<Bytes>) {
-        let is_same = match (&value, self.entries.get(&key)) {
+        let place = (Slot::of(&key), key);
+        let is_same = match (&value, self.entries.get(&place)) {
             (Some(value), Some(before)) => row::is_same_value(value, before),
             (None, None) => true,
             _ => false,
         };
         match value {
-            Some(value) => drop(self.entries.insert(Bytes::clone(&key), value)),
-            None => drop(self.entries.remove(&key)),
+            Some(value) => drop(self.entries.insert(place.clone(), value)),
+            None => drop(self.entries.remove(&place)),
         }
+        let (_, key) = place;
         if !is_same && self.is_pending.insert(Bytes::clone(&key)) {
             self.pending.push_back(key);
         }
@@ -203,8 +207,9 @@ impl Known {
     pub(crate) fn next(&mut self) -> Option<(Bytes, Option<Bytes>)> {
         let key = self.pending.pop_front()?;
         self.is_pending.remove(&key);
-        let value = self.entries.get(&key).cloned();
-        Some((key, value))
+        let place = (Slot::of(&key), key);
+        let value = self.entries.get(&place).cloned();
+        Some((place.1, value))
     }
 }
 
@@ -217,7 +222,7 @@ pub(crate) struct OpenWatches {
     watches: BTreeMap<u64, Arc<Watching>>,
     /// The number of the last one.
     last: u64,
-    /// The node has ended: a watch that is made from now on ends at once.
+    /// The node has ended: a watch that is made before it starts again ends at once.
     is_over: bool,
 }
 
@@ -238,12 +243,13 @@ impl Watches {
 
     pub(crate) fn add(&self, watching: Arc<Watching>) -> u64 {
         let mut open = self.lock();
-        if open.is_over {
-            watching.ends();
-        }
         open.last += 1;
         let number = open.last;
-        open.watches.insert(number, watching);
+        if open.is_over {
+            watching.ends();
+        } else {
+            open.watches.insert(number, watching);
+        }
         number
     }
 
@@ -265,11 +271,16 @@ impl Watches {
         self.lock().watches.get(&number).map(|watching| watching.filter.clone())
     }
 
-    /// The node has ended.
+    /// The node has ended, and all watches with it.
     pub(crate) fn end(&self) {
         let mut open = self.lock();
         open.is_over = true;
-        open.iter().for_each(|(_, watching)| watching.ends());
+        std::mem::take(&mut open.watches).values().for_each(|watching| watching.ends());
+    }
+
+    /// The node starts, maybe again. The watches that have ended stay so.
+    pub(crate) fn start(&self) {
+        self.lock().is_over = false;
     }
 }
 
@@ -342,6 +353,22 @@ mod tests {
         assert_eq!(drain(&watching), []);
         watching.take(part(Some(first), None, &[put(third, 4)]));
         assert_eq!(drain(&watching), [(second.clone(), None), (third.clone(), Some(4))]);
+    }
+
+    #[test]
+    fn what_an_owner_reports_is_compared_with_its_slots_only() {
+        let watching = Watching::new(Filter::All);
+        let changes: Vec<_> = (0..100_000_u64).map(|n| put(&n.to_string(), n)).collect();
+        watching.take(watched(5, &[], &changes));
+        let mut by_slot: BTreeMap<Slot, Vec<_>> = Slot::all().map(|slot| (slot, Vec::new())).collect();
+        changes.into_iter().for_each(|change| by_slot.entry(Slot::of(&change.0.0)).or_default().push(change));
+        let began = std::time::Instant::now();
+        for (slot, changes) in by_slot {
+            watching.take(watched(6, &[slot], &changes));
+            let took = began.elapsed();
+            assert!(took < std::time::Duration::from_secs(10), "{took:?} until {slot:?}");
+        }
+        assert_eq!(drain(&watching).len(), 100_000);
     }
 
     #[test]

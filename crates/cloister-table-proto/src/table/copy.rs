@@ -64,6 +64,9 @@ impl Table {
     pub(super) fn replicate(&mut self, from: Peer, epoch: Epoch, slot: Slot, operation: &Operation) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
+        if let Some((id, _)) = &operation.id {
+            self.learn_settled(*id);
+        }
         if self.take_staged(from, epoch, slot, operation) {
             return;
         }
@@ -141,13 +144,13 @@ impl Holding {
         self.content.apply(operation);
         self.stamp.label.number = operation.number;
         self.stamp.written = self.stamp.label;
-        self.log.push(operation.clone(), self.stamp.label, self.content.len());
+        self.log.push(operation.clone(), self.stamp.label, (self.content.len(), self.content.bytes()));
     }
 
     /// A write of the view in which the content is, which its owner had made and this node had not.
     pub(super) fn catch_up(&mut self, operation: Operation) {
         self.content.apply(&operation);
         self.stamp.label.number = operation.number;
-        self.log.push(operation, self.stamp.label, self.content.len());
+        self.log.push(operation, self.stamp.label, (self.content.len(), self.content.bytes()));
     }
 }

@@ -7,6 +7,7 @@ use cloister_proto::Epoch;
 use crate::content::Content;
 use crate::label::{Label, Stamp};
 use crate::log::Log;
+use crate::settled::Settled;
 
 /// The content of a slot at this node, whatever its part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,17 @@ impl Holding {
     /// Whether nothing was written to it: others are probably like it.
     pub(super) fn is_plain(&self) -> bool {
         self.content.is_blank() && self.log.is_empty()
+    }
+
+    /// Whether answers are kept that no client asks for any more.
+    pub(super) fn has_settled(&self, settled: &Settled) -> bool {
+        self.content.has_settled(settled) || self.log.has_settled(settled)
+    }
+
+    /// Drops those answers.
+    pub(super) fn settle(&mut self, settled: &Settled) {
+        self.content.settle(settled);
+        self.log.settle(settled);
     }
 
     pub(super) fn relabel(&mut self, label: Label) {

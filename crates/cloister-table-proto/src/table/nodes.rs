@@ -211,6 +211,16 @@ impl<T> NodeMap<T> {
         }
     }
 
+    /// The value of a node, made if there is none.
+    pub(super) fn get_or_insert_with(&mut self, peer: Peer, make: impl FnOnce() -> T) -> &mut T {
+        let at = self.0.binary_search_by_key(&peer, |(its, _)| *its).unwrap_or_else(|at| {
+            self.0.reserve_exact(1);
+            self.0.insert(at, (peer, make()));
+            at
+        });
+        &mut self.0[at].1
+    }
+
     pub(super) fn remove(&mut self, peer: Peer) -> Option<T> {
         let at = self.0.iter().position(|(its, _)| *its == peer)?;
         let (_, value) = self.0.remove(at);

@@ -101,6 +101,11 @@ impl Role {
         matches!(self, Role::Joins | Role::Counts | Role::Leaves)
     }
 
+    /// Whether writes that it has not acknowledged are sent to it again.
+    pub(super) fn is_sent_again(self) -> bool {
+        matches!(self, Role::Joins | Role::Counts | Role::Warms { done: true, .. })
+    }
+
     /// Whether it gets new writes.
     pub(super) fn gets_writes(self) -> bool {
         match self {

@@ -67,6 +67,9 @@ impl Table {
         if self.is_fenced(epoch) {
             return Err(Refusal::NoClaim);
         }
+        if let Some(id) = id {
+            self.learn_settled(id);
+        }
         let (once, settles) = (self.enabled(Rule::Once), self.enabled(Rule::Settled));
         let Some(holding) = self.holdings.get(slot).filter(|_| self.owned.contains(slot)) else {
             return Err(Refusal::NotOwner);
@@ -85,13 +88,13 @@ impl Table {
             },
         };
         let number = holding.stamp.label.number;
-        let committed = self.committed(slot);
+        let (committed, sent) = (self.committed(slot), self.paces.now());
         let Some(writes) = self.writes.get_or_insert_with(slot, || Writes::after(committed)) else {
             return Err(Refusal::NotOwner);
         };
         let Some(value) = value else {
             // It shows the writes before it, which not every copy may have.
-            writes.push(Pending { number, operation: None, before: None, answer: (token, answer) });
+            writes.push(Pending { number, sent, operation: None, before: None, answer: (token, answer) });
             self.commit(slot);
             return Ok(());
         };
@@ -101,7 +104,8 @@ impl Table {
         if let Some(holding) = self.holdings.get_mut(slot) {
             holding.apply(&operation);
         }
-        writes.push(Pending { number, operation: Some(operation.clone()), before, answer: (token, answer) });
+        let answer = (token, answer);
+        writes.push(Pending { number, sent, operation: Some(operation.clone()), before, answer });
         let replicas = self.owned.get(slot).into_iter().flat_map(|owned| owned.replicas.iter());
         let receivers = replicas.filter(|(_, replica)| replica.role.gets_writes());
         let receivers: Vec<Peer> = receivers.map(|(node, _)| node).collect();
@@ -242,6 +246,9 @@ impl Table {
         if epoch != self.epoch() {
             return;
         }
+        if slots.is_empty() {
+            self.paces.answered(from);
+        }
         for (slot, seen) in slots {
             let Some(owned) = self.owned.get(slot) else { continue };
             if !seen.covers(self.seals.get(slot)) || !owned.unsealed.contains(from) {
@@ -268,8 +275,9 @@ impl Table {
         let Some(owned) = self.owned.get(slot) else { return };
         let Some(Replica { role }) = owned.replicas.get(from).copied() else { return };
         self.owned.change(slot, Change::Replicated(from), |owned| owned.replicated(from));
-        if let Some(writes) = self.writes.get_mut(slot) {
-            writes.acknowledge(from, number);
+        let sent = self.writes.get_mut(slot).and_then(|writes| writes.acknowledge(from, number));
+        if let Some(sent) = sent {
+            self.paces.acknowledged(from, sent);
         }
         match role {
             Role::Learns { streams: true } => {
@@ -435,6 +443,7 @@ impl Table {
         self.round = None;
         self.end_all_pulls();
         (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
+        self.paces.clear();
         self.holdings.retain(|holding| !holding.is_unreported_loss);
         self.owned.clear();
         self.seals.clear();

@@ -7,7 +7,7 @@ use cloister_proto::Slot;
 use super::nodes::NodeMap;
 
 /// After how many ticks without an answer it is asked again at most. It begins with one and doubles: a link may be slow.
-const MAX_PATIENCE: u32 = 16;
+pub(super) const MAX_PATIENCE: u32 = 16;
 
 /// The slots that are fetched from each node.
 #[derive(Debug, Default)]

@@ -32,8 +32,9 @@ pub(super) struct Round {
     installed: BTreeSet<Epoch>,
     /// Views of which the members are known.
     views: BTreeMap<Epoch, Vec<u64>>,
-    /// The incarnations of the nodes that have answered.
+    /// The incarnations of the members that have answered, and of others, which leave.
     reporters: BTreeSet<u64>,
+    leavers: BTreeSet<u64>,
     reports: NodeMap<Reported>,
     pub(super) decided: bool,
     /// For verdicts: one slot is decided after the other.
@@ -41,13 +42,13 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Whether fewer than half of the members of the newest view that is known have answered. Then the others may have installed a view
-    /// after it, and have ended since: nothing knows what that acknowledged.
+    /// Whether fewer than half of the members of the newest view that is known have answered, without those that leave. Then the others may
+    /// have installed a view after it, and have ended since: nothing knows what that acknowledged. Views go on without a node that leaves.
     fn is_doubtful(&self) -> bool {
         let newest = self.installed.last().copied().unwrap_or_default();
         let doubts = |members: &Vec<u64>| {
-            let answered = members.iter().filter(|member| self.reporters.contains(member)).count();
-            2 * answered < members.len()
+            let stay = members.iter().filter(|member| !self.leavers.contains(member));
+            2 * stay.clone().filter(|member| self.reporters.contains(member)).count() < stay.count()
         };
         // A view of which no member has answered is known by its epoch only.
         newest != Epoch::ZERO && self.views.get(&newest).is_none_or(doubts)
@@ -172,12 +173,14 @@ impl Table {
             return;
         }
         let Some(round) = &mut self.round else { return };
-        if !round.members.remove(from) && !round.visitors.remove(from) {
+        let is_visitor = round.visitors.remove(from);
+        if !round.members.remove(from) && !is_visitor {
             return;
         }
         round.installed.insert(installed);
         if let Some(views) = views {
-            round.reporters.insert(self.nodes.id_of(from).incarnation().0);
+            let answered = if is_visitor { &mut round.leavers } else { &mut round.reporters };
+            answered.insert(self.nodes.id_of(from).incarnation().0);
             round.views.extend(views);
         }
         round.reports.insert(from, Reported::new(reports));

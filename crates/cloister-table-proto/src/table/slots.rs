@@ -36,6 +36,11 @@ impl SlotList {
         self.slots.len()
     }
 
+    /// The slot at a place.
+    pub(super) fn at(&self, place: usize) -> Option<Slot> {
+        self.slots.get(place).copied()
+    }
+
     /// The place of a slot, if it is of this table.
     pub(super) fn place_of(&self, slot: Slot) -> Option<usize> {
         let place = *self.places.get(usize::from(slot.number()))?;
@@ -158,7 +163,7 @@ impl<T> SlotMap<T> {
             .iter()
             .position(meant)
             .map_or_else(|| before.iter().position(meant), |at| Some(first + at))?;
-        self.list.slots.get(place).copied()
+        self.list.at(place)
     }
 }
 

@@ -269,7 +269,7 @@ impl Table {
             ChunkBody::Entries { entries, clients, is_last } => {
                 let last_answer = clients.last().map(|(client, its)| Cursor::Answer {
                     client: *client,
-                    number: its.answers.last().map_or(0, |(number, _)| *number),
+                    number: its.answers.last().map_or(its.settled.saturating_sub(1), |(number, _)| *number),
                 });
                 let last_key = entries.last().map(|(key, _)| Cursor::Key(key.clone()));
                 pull.cursor = last_key.or(last_answer).or(pull.cursor.take());

@@ -3,11 +3,10 @@
 use cloister_proto::Slot;
 
 use super::Table;
-use super::nodes::Peer;
+use super::nodes::{NodeSet, Peer};
 use super::owed::Owed;
 use super::owned::{Owned, Role};
 use super::round::Round;
-use super::writes::Writes;
 use crate::message::Message;
 use crate::operation::Operation;
 
@@ -32,14 +31,17 @@ impl Table {
             self.commit(slot);
         }
         self.send_owed_to(only);
+        let writes = match only {
+            Some(peer) => {
+                self.paces.forget(peer);
+                slots.iter().map(|slot| (*slot, peer)).collect()
+            }
+            None => self.lost_writes(&slots),
+        };
         let (epoch, up) = (self.epoch(), self.up);
         for slot in slots {
             let Some(owned) = self.owned.get(slot) else { continue };
-            let writes = self.writes.get_mut(slot).filter(|_| up);
-            let messages = if up { owned.unanswered(writes.as_deref(), only.is_none()) } else { Vec::new() };
-            if let Some(writes) = writes {
-                writes.at_last_tick = writes.newest();
-            }
+            let messages = if up { owned.unanswered() } else { Vec::new() };
             for (peer, what) in messages.into_iter().filter(|(peer, _)| is_meant(*peer)) {
                 let message = match what {
                     Unanswered::Learn => Message::Learn { epoch, slot },
@@ -48,14 +50,55 @@ impl Table {
                         Message::Count { epoch, slot, number }
                     }
                     Unanswered::Release => Message::Release { epoch, slot },
-                    Unanswered::Replicate(operation) => Message::Replicate { epoch, slot, operation },
                 };
                 self.send(peer, message);
             }
             self.warm(slot);
         }
+        for (slot, peer) in writes {
+            self.send_writes_again(slot, peer);
+        }
         if only.is_none() {
             self.fetch_what_stands();
+        }
+    }
+
+    /// At a tick: where writes are lost on the way to a peer. One that says nothing is asked.
+    fn lost_writes(&mut self, slots: &[Slot]) -> Vec<(Slot, Peer)> {
+        self.paces.tick();
+        let (now, mut lost, mut waiting) = (self.paces.now(), Vec::new(), NodeSet::default());
+        for slot in slots.iter().copied() {
+            let (Some(owned), Some(writes)) = (self.owned.get(slot), self.writes.get(slot)) else { continue };
+            for (peer, _) in owned.replicas.iter().filter(|(_, replica)| replica.role.is_sent_again()) {
+                let Some(sent) = writes.waits_since(peer) else { continue };
+                if self.paces.is_lost(peer, sent) {
+                    lost.push((slot, peer));
+                } else if sent < now {
+                    waiting.insert(peer);
+                }
+            }
+        }
+        let epoch = self.epoch();
+        for peer in self.nodes.all() {
+            if self.paces.asks(peer, waiting.contains(peer)) {
+                self.send(peer, Message::Seal { epoch, slots: Vec::new() });
+            }
+        }
+        lost
+    }
+
+    /// Sends a peer the writes of a slot again that it has not acknowledged.
+    fn send_writes_again(&mut self, slot: Slot, peer: Peer) {
+        let gets = |owned: &Owned| owned.replicas.get(peer).is_some_and(|its| its.role.is_sent_again());
+        let Some(writes) = self.writes.get_mut(slot).filter(|_| self.up) else { return };
+        if !self.owned.get(slot).is_some_and(gets) {
+            return;
+        }
+        let missing: Vec<Operation> = writes.missing(peer).cloned().collect();
+        writes.sent_again(peer, self.paces.now());
+        let epoch = self.epoch();
+        for operation in missing {
+            self.send(peer, Message::Replicate { epoch, slot, operation });
         }
     }
 
@@ -80,39 +123,25 @@ enum Unanswered {
     Learn,
     Count,
     Release,
-    Replicate(Operation),
 }
 
 impl Owned {
-    /// What the peers have not answered; at a tick only what is older than the last one.
-    fn unanswered(&self, writes: Option<&Writes>, at_tick: bool) -> Vec<(Peer, Unanswered)> {
-        let last = |writes: &Writes| if at_tick { writes.at_last_tick } else { writes.newest() };
-        let up_to = writes.map_or(0, last);
+    /// What the peers have not answered, but for writes.
+    fn unanswered(&self) -> Vec<(Peer, Unanswered)> {
         let mut messages = Vec::new();
         let learned =
             self.replicas.values().all(|replica| !matches!(replica.role, Role::Learns { .. } | Role::Joins));
         if self.serves && learned {
             messages.extend(self.leftovers.iter().map(|peer| (peer, Unanswered::Release)));
         }
-        for (peer, replica) in self.replicas.iter() {
-            match replica.role {
-                Role::Learns { .. } | Role::Warms { done: false, .. } => {
-                    messages.push((peer, Unanswered::Learn));
-                }
-                Role::Leaves => messages.push((peer, Unanswered::Release)),
-                Role::Joins | Role::Counts | Role::Warms { done: true, .. } => {
-                    let acked = writes.map_or(0, |writes| writes.acked(peer));
-                    let missing = writes.iter().flat_map(|writes| writes.iter());
-                    let missing = missing.filter_map(|pending| pending.operation.as_ref());
-                    let missing = missing.filter(|write| write.number > acked && write.number <= up_to);
-                    let missing = missing.map(|write| (peer, Unanswered::Replicate(write.clone())));
-                    messages.extend(missing);
-                }
-            }
-            if replica.role == Role::Joins {
-                messages.push((peer, Unanswered::Count));
-            }
-        }
+        let unanswered = |role: Role| match role {
+            Role::Learns { .. } | Role::Warms { done: false, .. } => Some(Unanswered::Learn),
+            Role::Leaves => Some(Unanswered::Release),
+            Role::Joins => Some(Unanswered::Count),
+            Role::Counts | Role::Warms { done: true, .. } => None,
+        };
+        let of_replicas = self.replicas.iter();
+        messages.extend(of_replicas.filter_map(|(peer, replica)| Some((peer, unanswered(replica.role)?))));
         messages
     }
 }

@@ -91,8 +91,13 @@ impl View {
         Copies { numbers: &self.numbers, places: self.placement.places_of(slot) }
     }
 
+    /// Whether the node of this incarnation is a member.
+    pub(super) fn has_client(&self, client: u64) -> bool {
+        self.clients.contains(&client)
+    }
+
     /// Clients that are no members repeat nothing any more.
     pub(super) fn forget_clients(&self, content: &mut Content) {
-        content.retain_clients(|client| self.clients.contains(&client));
+        content.retain_clients(|client| self.has_client(client));
     }
 }

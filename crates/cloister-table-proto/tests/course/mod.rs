@@ -31,6 +31,8 @@ pub(crate) struct Course {
     pub(crate) left: BTreeSet<NodeId>,
     /// The nodes that had something and have it no more.
     pub(crate) discarded: BTreeSet<NodeId>,
+    /// Which view each present one follows, as far as nodes that left have told it.
+    pub(crate) follows: Vec<(NodeId, Epoch, Epoch)>,
     pub(crate) tokens: u64,
     /// How many copies there are of each slot.
     pub(crate) copies: usize,
@@ -80,6 +82,7 @@ impl Course {
             released: Vec::new(),
             left: BTreeSet::new(),
             discarded: BTreeSet::new(),
+            follows: Vec::new(),
             tokens: 0,
             copies: 2,
             options: Options { slots: slots.into(), on_loss, chunk_bytes: 1 },
@@ -143,6 +146,7 @@ impl Course {
                     assert!(!discarded.is_empty());
                     self.discarded.insert(at.clone());
                 }
+                Action::Follows { epoch, predecessor } => self.follows.push((at.clone(), epoch, predecessor)),
                 _ => {}
             }
         }

@@ -121,6 +121,7 @@ async fn a_shard_has_bounds() {
     a_message_from_before_another_node_owned_its_slot_is_not_committed(&alone);
     a_message_that_was_passed_on_is_committed_once(&alone);
     a_slot_that_waits_for_a_copy_is_not_shown(&alone);
+    answers_count_and_go_in_all_parts_of_a_table(&alone);
     the_limit_is_not_passed_while_entries_are_counted(&alone);
     alone.core.cloister.leave().await;
 }
@@ -305,6 +306,36 @@ fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
     let (served, losses) = shard.perform_all(&alone.core);
     assert_eq!((losses.waiting, losses.lost), (vec![slot], vec![]));
     assert!(!served.contains(&slot), "watchers are told that it is empty");
+}
+
+fn answers_count_and_go_in_all_parts_of_a_table(alone: &Alone) {
+    const KEYS: u64 = 100;
+    const VALUE_BYTES: u64 = 100 << 10;
+    let core = &alone.core;
+    let bytes = || {
+        core.look_at_status();
+        core.bytes()
+    };
+    let before = bytes();
+    let value: Bytes = row::encode(&"x".repeat(VALUE_BYTES as usize)).unwrap().into();
+    let insert = |key: u64, number: u64| {
+        let operation = Operation::Insert { value: Blob(Bytes::clone(&value)), for_ms: None };
+        let (port, mut answer) = oneshot();
+        let (key, id) = (Blob(encode(&key).unwrap().into()), Some(alone.id((number, number))));
+        let request = Request { epoch: alone.epoch.as_u64(), key, id, operation };
+        core.operate(request, RpcReplyPort::from(port));
+        assert!(matches!(answer.try_recv(), Ok(Answer::Written(_))));
+    };
+    (0..KEYS).for_each(|key| insert(key, 1_000 + key));
+    (0..KEYS).for_each(|key| insert(key, 2_000 + key));
+    let last = core.bytes() - before;
+    // A tick may have dropped some of them.
+    assert!(last > KEYS * VALUE_BYTES * 3 / 2, "{last} bytes are known before they are counted");
+    // The parts of a table hear of all that is settled, whichever of them the last operation was for.
+    (0..10).for_each(|_| core.tick());
+    let rows = bytes() - before;
+    let (min, max) = (KEYS * VALUE_BYTES, (KEYS + 1) * VALUE_BYTES + VALUE_BYTES / 2);
+    assert!((min..max).contains(&rows), "{rows} bytes, where {min} are those of rows");
 }
 
 fn the_limit_is_not_passed_while_entries_are_counted(alone: &Alone) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cloister::{Config, ManagerArguments};
-use cloister_table::{DefineTable, Table, TableError, TableOptions, statistics};
+use cloister_table::{DefineTable, Table, TableError, TableOptions, WatchEvent, statistics};
 use cloister_testkit::alone;
 
 /// How long a node may take to leave, which waits 15 s for other nodes to take its entries.
@@ -32,6 +32,7 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     more_tables_than_nodes_tell_each_other_of_are_refused(arguments.clone());
     let mut late = arguments.clone();
     let key = "key".to_owned();
+    let again = arguments.clone();
     let early = tokio::spawn({
         let (table, key) = (table.clone(), key.clone());
         async move { table.insert(&key, &1).await }
@@ -79,7 +80,16 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     assert!(began.elapsed() < LEAVE_LIMIT, "it took {:?} to fail", began.elapsed());
     // One that was there ends with the node, and one that is made after that ends, too.
     while watch.next().await.is_some() {}
-    assert_eq!(tokio::time::timeout(LEAVE_LIMIT, table.watch().next()).await, Ok(None));
+    let mut between = table.watch();
+    assert_eq!(tokio::time::timeout(LEAVE_LIMIT, between.next()).await, Ok(None));
+
+    let cloister = cloister::start_with_arguments(again).await.unwrap();
+    let mut anew = table.watch();
+    assert_eq!(table.insert(&key, &3).await, Ok(None), "it begins without entries");
+    let event = tokio::time::timeout(LEAVE_LIMIT, anew.next()).await;
+    assert_eq!(event, Ok(Some(WatchEvent::Put(key, 3))));
+    assert_eq!((watch.next().await, between.next().await), (None, None), "they have ended");
+    cloister.leave().await;
 }
 
 /// These arguments start no node.

@@ -74,7 +74,7 @@ fn tables(registry: &mut Registry) {
     };
     let help = "Entries of a table that this node has, with copies";
     registry.register(base(metric::TABLE_ROWS), help, gauges(|table| table.rows));
-    let help = "Bytes of the keys and values of a table that this node has";
+    let help = "Bytes of the keys, values and kept answers of a table that this node has";
     unit(registry, metric::TABLE_BYTES, help, Unit::Bytes, gauges(|table| table.bytes));
     let help =
         "Slots of a table with fewer copies than they should have, by too few members too, or not served yet";

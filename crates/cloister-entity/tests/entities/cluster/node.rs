@@ -59,7 +59,7 @@ impl Entity for Counter {
             }
             CounterMessage::Alarm => {
                 self.alarms += 1;
-                println!("alarm {} {}", context.key(), self.alarms);
+                println!("alarm {} {} in {}", context.key(), self.alarms, context.epoch());
             }
             CounterMessage::RunEvery(ms) => {
                 self.count += 1;

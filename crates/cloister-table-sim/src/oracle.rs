@@ -234,6 +234,7 @@ impl Oracle {
                 false => Err(Violation(format!("slot {slot} is reported as lost, and was never written"))),
             };
         }
+        let newest = self.contents.keys().filter(|(at, _)| *at == slot).map(|(_, label)| *label).max();
         let held = members.iter().filter_map(|node| Some((node, self.held.get(&(node.clone(), slot))?)));
         self.unknown += u64::from(!is_certain);
         for (node, (stamp, values)) in held.filter(|(_, (stamp, _))| is_certain && !stamp.learning) {
@@ -244,7 +245,10 @@ impl Oracle {
                 .is_some_and(|epoch| stamp.candidate == *epoch || stamp.label.epoch >= *epoch);
             let has_all = keys.iter().zip(values).all(|(key, value)| {
                 let (history, list) = (&self.keys[usize::from(*key)], decode(value));
-                history.has_all_applied(&list) || (was_copy && history.has_all_answered(&list))
+                // An append that was repeated may have been applied here and, after a view without this node, again elsewhere. Then a later
+                // label has the same values, and no node can know that.
+                (Some(stamp.label) == newest && history.has_all_applied(&list))
+                    || (was_copy && history.has_all_answered(&list))
             });
             if has_all {
                 return Err(Violation(format!(

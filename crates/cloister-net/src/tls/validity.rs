@@ -53,6 +53,7 @@ impl Age {
     }
 
     /// Whether peers accept it now.
+    #[cfg(feature = "tls")]
     pub(crate) fn is_valid(self) -> bool {
         matches!(self.warning(), None | Some(CertificateWarning::ExpiresSoon(_)))
     }

@@ -67,7 +67,7 @@ pub enum Action {
         /// all that was seen up to the view before. The slot goes on with what there is.
         is_certain: bool,
     },
-    /// All complete copies of the slot were gone when its view began: it waits for one of them, see [`OnLoss::Wait`].
+    /// All complete copies of the slot were gone when its view began: it waits for one of them, see [`OnLoss::Wait`](crate::OnLoss::Wait).
     WaitsForCopy(Slot),
     /// The view of this epoch may begin, as far as this node is concerned.
     ReleaseView(Epoch),

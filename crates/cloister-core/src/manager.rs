@@ -273,7 +273,7 @@ impl ManagerState {
 
     /// The incarnation of a node that was asked to leave has ended: there is nothing to drain for.
     fn cut_draining_short(&mut self, cause: &str) {
-        warn!(target: TARGET, error = cause, "this node has left before it had drained: correct its `error`");
+        warn!(target: TARGET, error = cause, "this node leaves before it has drained");
         self.draining.abort_all();
         self.runner.stop_manager();
     }

@@ -2,7 +2,7 @@
 //!
 //! | here | on the application's runtime |
 //! |---|---|
-//! | monitor, timers, table of the links, acceptor, dialer, discovery of the seeds, the service, the admin server | the manager and its children, the actors of the application, its calls, its own strategies of discovery; ractor's node server and its sessions, with their sockets |
+//! | monitor, timers, table of the links, acceptor, dialer, discovery of the seeds, the service, the admin server, the signal handler | the manager and its children, the actors of the application, its calls, its own strategies of discovery; ractor's node server and its sessions, with their sockets |
 //!
 //! ractor starts the task of an actor on the runtime that the call of `spawn` runs on, and so do the actors that it starts. A
 //! message crosses by the mailbox, as between any two threads.

@@ -9,7 +9,7 @@ use course::{Course, node};
 /// How many bytes each value has, and each answer: it holds the value before.
 const VALUE: usize = 1 << 20;
 
-/// The client of this number writes a key of the slot at its owner, who answers with the value before.
+/// The client of this number writes a key of the slot at its owner. The answer is the value before.
 fn write(course: &mut Course, slot: Slot, (client, number, settled): (u64, u64, u64)) -> Result<(), Refusal> {
     let members = [1, 2].map(node);
     let owner = course.copies_in(slot, &members)[0].clone();

@@ -67,7 +67,8 @@ pub(crate) struct HoldToken {
     /// When the node goes on at the latest.
     until: Instant,
     end: watch::Sender<Option<HoldEnd>>,
-    /// Whether the last listener did not take it.
+    /// Whether a listener has taken it, and whether one has not taken it in time.
+    taken: AtomicBool,
     expired: AtomicBool,
 }
 
@@ -142,6 +143,7 @@ impl HoldToken {
             since,
             until: since + timeout,
             end: watch::Sender::default(),
+            taken: AtomicBool::new(false),
             expired: AtomicBool::new(false),
         })
     }
@@ -155,7 +157,8 @@ impl HoldToken {
 
 impl Drop for HoldToken {
     fn drop(&mut self) {
-        if !*self.expired.get_mut() {
+        // One that no listener took is recorded as expired.
+        if *self.taken.get_mut() || !*self.expired.get_mut() {
             recorded::hold("released", self.since.elapsed());
         }
         // A monitor that is gone waits for no hold.
@@ -174,6 +177,7 @@ impl HoldOffer {
             Offered::Open(holding) => Some(Arc::clone(holding)),
             Offered::Closed(holding) => holding.upgrade(),
         }?;
+        holding.taken.store(true, Ordering::Relaxed);
         *offered = Offered::Closed(Arc::downgrade(&holding));
         Some(Hold(holding))
     }
@@ -198,9 +202,7 @@ impl HoldOffer {
         let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Offered::Open(holding) = &*offered else { return None };
         let (epoch, closed) = (holding.epoch, Offered::Closed(Arc::downgrade(holding)));
-        if Arc::strong_count(holding) == 1 {
-            holding.expired.store(true, Ordering::Relaxed);
-        }
+        holding.expired.store(true, Ordering::Relaxed);
         *offered = closed;
         Some(epoch)
     }

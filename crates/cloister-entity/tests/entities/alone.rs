@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloister::{Cloister, Config, ManagerArguments};
+use cloister::Config;
 use cloister_entity::{
-    Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError,
-    TimerId,
+    Context, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError, TimerId,
 };
 use cloister_table::TableError;
 use cloister_testkit::alone;
 use cloister_testkit::wait::until_async;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::start;
 
 /// A counter that can be spoilt.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -109,16 +110,6 @@ impl Entity for Counter {
     }
 }
 
-async fn start(name: &str, options: EntityOptions) -> (Cloister, Entities<Counter>) {
-    start_with(Config::new(name), options).await
-}
-
-async fn start_with(config: Config, options: EntityOptions) -> (Cloister, Entities<Counter>) {
-    let mut arguments = ManagerArguments::new(config).unwrap();
-    let counters = arguments.entities::<Counter>(options).unwrap();
-    (cloister::start_with_arguments(arguments).await.unwrap(), counters)
-}
-
 fn failure(answer: Result<u64, EntityError>) -> Failure {
     let Err(EntityError::Failed { entity: "counter", node: Some(_), epoch: Some(_), failure, .. }) = answer
     else {
@@ -135,7 +126,7 @@ async fn entities_of_a_node_that_is_alone() {
         .idle(Duration::from_millis(400))
         .handler_timeout(Duration::from_millis(200))
         .max_state_bytes(10_000);
-    let (cloister, counters) = start("alone", options).await;
+    let (cloister, counters) = start::<Counter>(Config::new("alone"), options).await;
     what_fails_leaves_the_state_that_was_written(&counters).await;
     a_message_that_was_not_applied_comes_back(&counters).await;
     a_state_that_cannot_be_read_is_kept(&counters).await;
@@ -150,12 +141,12 @@ async fn entities_of_a_node_that_is_alone() {
         .durability(Durability::Lazy(Duration::from_millis(200)))
         .idle(Duration::from_millis(300))
         .timeout(Duration::from_secs(3));
-    let (cloister, counters) = start("lazy", options).await;
+    let (cloister, counters) = start::<Counter>(Config::new("lazy"), options).await;
     what_is_written_lazily_is_written(&counters).await;
     cloister.leave().await;
 
     let (config, options) = (Config::new("full").table_bytes(16 << 20), EntityOptions::default());
-    let (cloister, counters) = start_with(config, options.max_state_bytes(4 << 20)).await;
+    let (cloister, counters) = start::<Counter>(config, options.max_state_bytes(4 << 20)).await;
     a_node_that_is_full_refuses(&counters).await;
     cloister.leave().await;
 }

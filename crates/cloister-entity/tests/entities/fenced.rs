@@ -4,27 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloister::{Config, ManagerArguments};
+use cloister::Config;
 use cloister_core::Epoch;
-use cloister_entity::{
-    Context, DefineEntities, Entity, EntityId, EntityOptions, HandlerError, Store, StoreError, StoreFuture,
-};
+use cloister_entity::{EntityId, EntityOptions, Store, StoreError, StoreFuture};
 use cloister_testkit::alone;
-use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Counter(u64);
-
-impl Entity for Counter {
-    const NAME: &'static str = "counter";
-    type Message = u64;
-    type Reply = u64;
-
-    async fn handle(&mut self, _: &mut Context<'_, Self>, add: u64) -> Result<u64, HandlerError> {
-        self.0 += add;
-        Ok(self.0)
-    }
-}
+use crate::{Sum, start};
 
 /// A store that a later view has used. Counts how often it was asked.
 #[derive(Clone, Default)]
@@ -46,10 +31,8 @@ async fn a_cast_to_an_entity_whose_store_is_fenced_is_tried_with_pauses_and_come
     alone!();
     let timeout = Duration::from_secs(2);
     let store = Fenced::default();
-    let mut arguments = ManagerArguments::new(Config::new("fenced")).unwrap();
     let options = EntityOptions::default().timeout(timeout).store(store.clone());
-    let counters = arguments.entities::<Counter>(options).unwrap();
-    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    let (cloister, counters) = start::<Sum>(Config::new("fenced"), options).await;
     counters.cast("a", 1).await.unwrap();
     tokio::time::sleep(timeout).await;
     let loads = store.0.load(Ordering::SeqCst);

@@ -4,28 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloister::{Config, ManagerArguments};
+use cloister::Config;
 use cloister_core::Epoch;
-use cloister_entity::{
-    Context, DefineEntities, Entity, EntityError, EntityId, EntityOptions, Failure, HandlerError, Store,
-    StoreFuture,
-};
+use cloister_entity::{EntityError, EntityId, EntityOptions, Failure, Store, StoreFuture};
 use cloister_testkit::alone;
-use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Counter(u64);
-
-impl Entity for Counter {
-    const NAME: &'static str = "counter";
-    type Message = u64;
-    type Reply = u64;
-
-    async fn handle(&mut self, _: &mut Context<'_, Self>, add: u64) -> Result<u64, HandlerError> {
-        self.0 += add;
-        Ok(self.0)
-    }
-}
+use crate::{Sum, start};
 
 /// A store of one entity, whose next load or save does not end.
 #[derive(Clone, Default)]
@@ -63,10 +47,8 @@ impl Store for Hung {
 async fn a_store_that_does_not_answer_takes_no_key_out_of_use() {
     alone!();
     let store = Hung::default();
-    let mut arguments = ManagerArguments::new(Config::new("hung")).unwrap();
     let options = EntityOptions::default().handler_timeout(Duration::from_millis(200)).store(store.clone());
-    let counters = arguments.entities::<Counter>(options).unwrap();
-    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    let (cloister, counters) = start::<Sum>(Config::new("hung"), options).await;
     let failure = async || match counters.call("a", 7).await {
         Err(EntityError::Failed { failure, .. }) => failure,
         other => panic!("{other:?}"),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cloister::{Cloister, Config, ManagerArguments};
-use cloister_entity::{
-    Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError,
-};
+use cloister::Config;
+use cloister_entity::{Context, Durability, Entity, EntityError, EntityOptions, Failure, HandlerError};
 use cloister_testkit::alone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::start;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Counter {
@@ -83,12 +83,6 @@ impl Entity for Counter {
     }
 }
 
-async fn start(config: Config, options: EntityOptions) -> (Cloister, Entities<Counter>) {
-    let mut arguments = ManagerArguments::new(config).unwrap();
-    let counters = arguments.entities::<Counter>(options).unwrap();
-    (cloister::start_with_arguments(arguments).await.unwrap(), counters)
-}
-
 fn lazy(after: Duration) -> EntityOptions {
     EntityOptions::default().durability(Durability::Lazy(after))
 }
@@ -102,7 +96,7 @@ fn failure(answer: Result<u64, EntityError>) -> Failure {
 async fn what_was_answered_and_not_written_stays_though_a_later_message_fails() {
     alone!();
     let options = lazy(Duration::from_secs(3_600)).handler_timeout(Duration::from_millis(200));
-    let (cloister, counters) = start(Config::new("lazy_failures"), options).await;
+    let (cloister, counters) = start::<Counter>(Config::new("lazy_failures"), options).await;
     assert_eq!(counters.call("a", CounterMessage::Add(7)).await, Ok(7));
     let failed = failure(counters.call("a", CounterMessage::NotKnown(())).await);
     assert!(matches!(failed, Failure::Message(_)), "{failed}");
@@ -126,7 +120,7 @@ async fn what_was_answered_and_not_written_stays_though_a_later_message_fails() 
 async fn what_is_too_large_to_be_written_later_is_not_answered_with_ok() {
     alone!();
     let options = lazy(Duration::from_millis(50)).max_state_bytes(10_000);
-    let (cloister, counters) = start(Config::new("lazy_large"), options).await;
+    let (cloister, counters) = start::<Counter>(Config::new("lazy_large"), options).await;
     let mut grown = 0;
     let failed = loop {
         match counters.call("a", CounterMessage::Grow(1_000)).await {
@@ -146,7 +140,8 @@ async fn what_is_too_large_to_be_written_later_is_not_answered_with_ok() {
 async fn what_finds_no_room_when_it_is_written_later_stays_and_the_next_change_is_refused() {
     alone!();
     let options = lazy(Duration::from_millis(50)).max_state_bytes(4 << 20);
-    let (cloister, counters) = start(Config::new("lazy_full").table_bytes(16 << 20), options).await;
+    let (cloister, counters) =
+        start::<Counter>(Config::new("lazy_full").table_bytes(16 << 20), options).await;
     let keys: Vec<String> = (0..20).map(|number| format!("large{number}")).collect();
     for key in &keys {
         assert_eq!(counters.call(key, CounterMessage::Grow(3 << 20)).await, Ok(0));

@@ -3,13 +3,15 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use cloister::{Config, ManagerArguments};
-use cloister_entity::{Context, DefineEntities, Entity, EntityOptions, HandlerError};
+use cloister::Config;
+use cloister_entity::{Context, Entity, EntityOptions, HandlerError};
 use cloister_testkit::alone;
 use cloister_testkit::wait::until_async;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
+
+use crate::start;
 
 /// Whether a handler of [`CounterMessage::Block`] has begun, and whether it goes on.
 static BLOCKED: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::default);
@@ -50,10 +52,8 @@ impl Entity for Counter {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entity_goes_on_though_the_runtime_that_has_called_it_first_has_ended() {
     alone!();
-    let mut arguments = ManagerArguments::new(Config::new("runtimes")).unwrap();
     let options = EntityOptions::default().timeout(Duration::from_secs(20)).idle(Duration::from_millis(200));
-    let counters = arguments.entities::<Counter>(options).unwrap();
-    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    let (cloister, counters) = start::<Counter>(Config::new("runtimes"), options).await;
     // The first message of all: the clock begins with it, too.
     let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (caller, after) = (counters.clone(), Duration::from_millis(100));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_proto::NodeId;
 use ractor::ActorCell;
@@ -30,10 +31,18 @@ pub async fn live(cloister: &Cloister) -> Vec<(NodeId, bool)> {
     state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
 }
 
-/// Whether a task waits for [`Cloister::wait_stopped`]. If none does, the signal handler ends the process.
+/// Whether a task waits for [`Cloister::wait_stopped`] now.
 #[must_use]
 pub fn is_awaited(cloister: &Cloister) -> bool {
     cloister.shared().is_awaited()
+}
+
+/// Whether a task waited for [`Cloister::wait_stopped`] when this node ended, or calls it within `timeout` from now.
+pub async fn was_awaited(cloister: &Cloister, timeout: Duration) -> bool {
+    let mut progress = cloister.shared().progress();
+    let awaited = progress.wait_for(|progress| progress.end_awaited);
+    // The sender lives as long as the handle.
+    matches!(tokio::time::timeout(timeout, awaited).await, Ok(Ok(_)))
 }
 
 /// Whether this node has ended, for whatever reason, and has not been started again.

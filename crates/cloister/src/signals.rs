@@ -3,13 +3,11 @@
 mod attended;
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cloister_core::Cloister;
 use cloister_core::internal::{self, runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, error};
 
 use self::attended::Attended;
@@ -17,6 +15,10 @@ use self::attended::Attended;
 /// Signals within this time are one: `timeout` sends SIGTERM to its child and to the process group of both, and service managers do
 /// the like.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long a program that does not wait for the end has to begin with it, once its node has left. A node may leave faster than the
+/// system schedules a task that [`Cloister::wait_draining`] has woken.
+const BEGIN_TO_WAIT: Duration = Duration::from_millis(250);
 
 /// The status of a process that gets a second SIGTERM while it leaves: as if the signal had ended it.
 const ENDED_BY_SIGTERM: i32 = 143;
@@ -27,7 +29,8 @@ const ENDED_BY_SIGINT: i32 = 130;
 /// Leaves the cluster at the first SIGTERM or SIGINT, for as long as this node has not left.
 ///
 /// Then the process ends with status 0. If the program waits for [`Cloister::wait_stopped`], that returns instead, and the process ends in its own
-/// way. A second signal, more than a second after the first, ends the process at once. The first process of a container gets no default action for signals from the
+/// way. It may begin to wait while the node leaves, and until a quarter of a second after that. What takes longer belongs into a hook of
+/// [`Cloister::on_drain`], for which the node waits. A second signal, more than a second after the first, ends the process at once. The first process of a container gets no default action for signals from the
 /// system; this handler works there as anywhere.
 ///
 /// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers. One within a
@@ -108,23 +111,48 @@ async fn wait(
         }
     };
     let awaited = internal::is_awaited(&cloister);
-    ending.0.store(!awaited, Ordering::SeqCst);
+    ending.set(if awaited { Decision::GoesOn } else { Decision::Leaves });
     tokio::select! {
         () = cloister.leave() => {}
         second = second => std::process::exit(second.status),
     }
-    if !awaited {
-        std::process::exit(0);
+    if awaited || internal::was_awaited(&cloister, BEGIN_TO_WAIT).await {
+        ending.set(Decision::GoesOn);
+        return;
     }
+    ending.set(Decision::Ends);
+    std::process::exit(0);
 }
 
-/// Whether a signal ends the process as soon as the node has left.
+/// What becomes of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Decision {
+    /// No signal has come.
+    #[default]
+    Runs,
+    /// Its node leaves by a signal. Whether the process ends then is not decided.
+    Leaves,
+    /// The program ends it in its own way.
+    GoesOn,
+    /// The signal handler ends it.
+    Ends,
+}
+
+/// Whether a signal ends the process once the node has left.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ending(Arc<AtomicBool>);
+pub(crate) struct Ending(watch::Sender<Decision>);
 
 impl Ending {
-    pub(crate) fn has_begun(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    fn set(&self, decision: Decision) {
+        self.0.send_replace(decision);
+    }
+
+    /// Whether the handler of a signal ends the process. If the node leaves by one, returns when that is decided.
+    pub(crate) async fn ends_process(&self) -> bool {
+        let mut decisions = self.0.subscribe();
+        let decided = decisions.wait_for(|decision| *decision != Decision::Leaves).await;
+        // The sender lives as long as `self`.
+        decided.is_ok_and(|decision| *decision == Decision::Ends)
     }
 }
 

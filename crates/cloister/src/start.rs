@@ -286,7 +286,7 @@ async fn assemble(cloister: &Cloister, config: &Config, ending: &Ending) -> Resu
         let Err(not_up) = cloister.wait_until_up(limit).await else { return Ok(()) };
         match not_up.ended {
             // The handler of the signal ends the process within a moment, with status 0.
-            Some(ExitReason::Left) if ending.has_begun() => return std::future::pending().await,
+            Some(ExitReason::Left) if ending.ends_process().await => return std::future::pending().await,
             Some(ended) => return Err(ended.into()),
             None => {}
         }

@@ -5,6 +5,7 @@
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -61,7 +62,8 @@ fn addresses() -> Vec<SocketAddr> {
 fn start(role: &str, addresses: &[SocketAddr]) -> Process {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let mut command = this_test("a_process_of_these_tests");
-    Process::start(command.env(ROLE, role).env(ADDRESSES, addresses.join(",")), |line| line)
+    let command = command.env(ROLE, role).env(ADDRESSES, addresses.join(",")).stdin(Stdio::piped());
+    Process::start(command, |line| line)
 }
 
 /// Waits until the process has printed this line so many times.
@@ -112,6 +114,7 @@ fn a_process_of_these_tests() {
         "two" => runtime.block_on(two()),
         "taken" => runtime.block_on(taken()),
         "asked to leave" => runtime.block_on(asked_to_leave()),
+        "tidies" => runtime.block_on(tidies()),
         "open to all" => runtime.block_on(open_to_all()),
         other => panic!("no such role: {other}"),
     }
@@ -293,6 +296,37 @@ fn a_signal_ends_a_process_whose_node_has_left() {
         process.signal(signal);
         assert_eq!(end(process).0, Some(status), "{signal}");
     }
+}
+
+/// Begins to wait for the end when it drains, and tidies up until it is told.
+async fn tidies() {
+    let cloister = cloister::start_with(Config::new("process")).await.unwrap();
+    let (waits, hook) = tokio::sync::oneshot::channel::<()>();
+    cloister.on_drain("until the program waits", async { drop(hook.await) });
+    println!("up");
+    cloister.wait_draining().await;
+    let stopped = cloister.wait_stopped();
+    waits.send(()).unwrap();
+    println!("{}", stopped.await);
+    let line = || std::io::stdin().read_line(&mut String::new());
+    let _ = tokio::task::spawn_blocking(line).await;
+    println!("tidied");
+    std::process::exit(7);
+}
+
+#[test]
+fn a_program_that_waits_for_the_end_only_when_it_drains_ends_in_its_own_way() {
+    let mut process = start("tidies", &[]);
+    wait_for_line(&process, "up", 1);
+    process.signal("TERM");
+    wait_for_line(&process, "this node has left its cluster", 1);
+    // The handler of the signal decides within this time.
+    if process.ended_within(Duration::from_millis(500)).is_none() {
+        process.write_line("end");
+    }
+    let (status, printed) = end(process);
+    assert_eq!(status, Some(7), "{printed}");
+    assert!(printed.contains("tidied"), "{printed}");
 }
 
 /// Gives up a start that never ends.

@@ -81,6 +81,8 @@ pub(crate) struct Progress {
     /// Whether the program should take no new work: `drain_delay` is over.
     pub(crate) no_new_work: bool,
     pub(crate) ended: Option<ExitReason>,
+    /// Whether the program waited for the end when it came, or has asked for it since.
+    pub(crate) end_awaited: bool,
 }
 
 /// Counts as waiting for the end until it is dropped.
@@ -341,6 +343,8 @@ impl Shared {
         self.progress.send_modify(|progress| {
             progress.status = Status::Stopped;
             progress.ended.get_or_insert(ended);
+            // Before those that wait get their answer, and count no more.
+            progress.end_awaited |= self.is_awaited();
         });
         // What waits for an owner ends.
         self.turn();
@@ -414,6 +418,11 @@ impl Shared {
 
     pub(crate) fn wait_for_end(&self) -> WaitingForEnd {
         self.waiting_for_end.fetch_add(1, Ordering::SeqCst);
+        self.progress.send_if_modified(|progress| {
+            let is_late = progress.ended.is_some() && !progress.end_awaited;
+            progress.end_awaited |= is_late;
+            is_late
+        });
         WaitingForEnd(Arc::clone(&self.waiting_for_end))
     }
 

@@ -4,6 +4,8 @@ use ractor_cluster::RactorMessage;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::*;
+use crate::handle::Cloister;
+use crate::internal;
 use crate::listener::{HoldMode, HoldToken, Listener, Placement, StateChange};
 
 const LATER: Time = Time::from_nanos(u64::MAX);
@@ -125,4 +127,24 @@ async fn no_listener_and_no_caller_hears_of_a_change_of_an_incarnation_that_is_o
     assert_eq!(all, [Status::Down, Status::Up, Status::Down, Status::Up]);
     ear.stop(None);
     assert_eq!(heard.recv().await, None);
+}
+
+#[tokio::test]
+async fn a_program_that_asks_for_the_end_at_or_after_it_has_waited_for_it() {
+    let shared = || Arc::new(Shared::new(node(), RingPlan::default(), &Config::default()));
+    let cloister = Cloister::new(shared());
+    let stopped = cloister.wait_stopped();
+    assert!(!internal::was_awaited(&cloister, Duration::ZERO).await, "it has not ended");
+    cloister.shared().end(ExitReason::Left);
+    assert_eq!(stopped.await, ExitReason::Left);
+    assert!(internal::was_awaited(&cloister, Duration::ZERO).await, "though nothing waits now");
+
+    let cloister = Cloister::new(shared());
+    drop(cloister.wait_stopped());
+    cloister.shared().end(ExitReason::Left);
+    assert!(!internal::was_awaited(&cloister, Duration::ZERO).await, "it does not wait any more");
+    let (awaited, stopped) = tokio::join!(internal::was_awaited(&cloister, Duration::MAX), async {
+        cloister.wait_stopped().await
+    });
+    assert_eq!((awaited, stopped), (true, ExitReason::Left));
 }

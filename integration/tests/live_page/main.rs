@@ -249,3 +249,25 @@ fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact()
     browser.until(&line("this node was restarted"));
     check_quiet(&mut browser, &nodes[0]);
 }
+
+/// A proxy before the node, or an admin server without room, answers with a line of text.
+#[test]
+fn the_page_goes_on_after_an_answer_that_is_not_of_a_node() {
+    if !required("browser", "the live page and a wrong answer") {
+        return;
+    }
+    let (_, nodes, mut browser) = page();
+    browser.evaluate(
+        "{ const real = window.fetch; window.asked = 0; window.wrong = true; \
+           window.fetch = (path, options) => { if (path === 'members') window.asked += 1; \
+             return path === 'members' && window.wrong ? Promise.resolve(new Response('no room', { status: 503 })) : real(path, options); }; }",
+    );
+    browser.until("document.getElementById('contact').innerText.startsWith('Contact lost')");
+    let asked = browser.evaluate("window.asked").as_u64().expect("a number");
+    browser.until(&format!("window.asked > {asked}"));
+    assert_eq!(browser.evaluate("document.getElementById('status').textContent"), "contact lost");
+    browser.evaluate("{ window.wrong = false; }");
+    browser.until("document.getElementById('contact').hidden");
+    browser.until("document.getElementById('status').textContent === 'up'");
+    check_quiet(&mut browser, &nodes[0]);
+}

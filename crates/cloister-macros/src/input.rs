@@ -112,8 +112,8 @@ impl Variant {
             Fields::Unit => Shape::Unit,
         };
         let span = fields.span();
-        let parts: Vec<MessageField> =
-            fields.into_iter().enumerate().map(|(at, field)| MessageField::read(at, field)).collect();
+        let parts = fields.into_iter().enumerate().map(|(at, field)| MessageField::read(at, field));
+        let parts: Vec<MessageField> = parts.collect::<Result<_>>()?;
         if parts.iter().filter(|part| part.answer.is_some()).count() > 1 {
             return Err(Error::new(span, "a message is answered once: it has one `RpcReplyPort` at most"));
         }
@@ -133,21 +133,99 @@ impl Variant {
 }
 
 impl MessageField {
-    fn read(at: usize, field: Field) -> Self {
+    fn read(at: usize, field: Field) -> Result<Self> {
         let name = field.ident.as_ref().map_or_else(|| at.to_string(), |ident| ident.to_string());
         let binding = field.ident.unwrap_or_else(|| Ident::new(&format!("field_{at}"), field.ty.span()));
         let serde = field.attrs.into_iter().filter(|attribute| attribute.path().is_ident("serde")).collect();
-        Self { binding, name, answer: answer_of(&field.ty), ty: field.ty, serde }
+        let read = Self { binding, name, answer: answer_of(&field.ty), ty: field.ty, serde };
+        // Code of the program may write such a field otherwise.
+        if !read.has_serde(&["with", "serialize_with", "skip"]) {
+            refuse_lost(read.answer.as_ref().unwrap_or(&read.ty))?;
+        }
+        Ok(read)
     }
 
     /// Whether an attribute of serde gives it another name.
     pub(crate) fn is_renamed(&self) -> bool {
-        let is_rename = |token: TokenTree| matches!(token, TokenTree::Ident(word) if word == "rename");
+        self.has_serde(&["rename"])
+    }
+
+    /// Whether an attribute of serde has one of these words.
+    fn has_serde(&self, words: &[&str]) -> bool {
+        let is_wanted = |token: TokenTree| matches!(token, TokenTree::Ident(word) if words.iter().any(|wanted| word == wanted));
         self.serde.iter().any(|attribute| match &attribute.meta {
-            Meta::List(list) => list.tokens.clone().into_iter().any(is_rename),
+            Meta::List(list) => list.tokens.clone().into_iter().any(is_wanted),
             Meta::Path(_) | Meta::NameValue(_) => false,
         })
     }
+}
+
+/// Refuses a type of which two values are the same bytes: MessagePack has one `nil` for `None`, `Some(None)` and `Some(())`.
+///
+/// It looks into the containers of the standard library, and into no type of the program.
+fn refuse_lost(ty: &Type) -> Result<()> {
+    const CONTAINERS: [&str; 14] = [
+        "Option",
+        "Result",
+        "Box",
+        "Rc",
+        "Arc",
+        "Vec",
+        "VecDeque",
+        "LinkedList",
+        "BinaryHeap",
+        "HashMap",
+        "HashSet",
+        "BTreeMap",
+        "BTreeSet",
+        "Cow",
+    ];
+    match ty {
+        Type::Tuple(tuple) => tuple.elems.iter().try_for_each(refuse_lost),
+        Type::Array(array) => refuse_lost(&array.elem),
+        Type::Paren(inner) => refuse_lost(&inner.elem),
+        Type::Group(inner) => refuse_lost(&inner.elem),
+        Type::Path(_) => {
+            let Some((name, arguments)) =
+                named(ty).filter(|(name, _)| CONTAINERS.iter().any(|known| name == known))
+            else {
+                return Ok(());
+            };
+            if name == "Option" && arguments.first().is_some_and(is_nil) {
+                let text = "this does not travel: in MessagePack `Some(None)` and `Some(())` are `None`; use a `bool` or an enum";
+                return Err(Error::new(ty.span(), text));
+            }
+            arguments.iter().try_for_each(refuse_lost)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a value of this type may be `nil` in MessagePack.
+fn is_nil(ty: &Type) -> bool {
+    match ty {
+        Type::Tuple(tuple) => tuple.elems.is_empty(),
+        Type::Paren(inner) => is_nil(&inner.elem),
+        Type::Group(inner) => is_nil(&inner.elem),
+        Type::Path(_) => named(ty).is_some_and(|(name, arguments)| match name.to_string().as_str() {
+            "Option" => true,
+            "Box" | "Rc" | "Arc" => arguments.first().is_some_and(is_nil),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
+/// The last name of a path, and the types in its brackets.
+fn named(ty: &Type) -> Option<(Ident, Vec<Type>)> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last()?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let types = arguments.args.iter().filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty.clone()),
+        _ => None,
+    });
+    Some((last.ident.clone(), types.collect()))
 }
 
 /// The `T` of `RpcReplyPort<T>`, by whatever path.
@@ -184,6 +262,35 @@ mod tests {
         assert_eq!(problem(unnamed), "a name has a character at least");
         let unknown = parse_quote! { #[message(colour = "red")] struct Cart; };
         assert!(problem(unknown).starts_with("expected `local`"));
+    }
+
+    #[test]
+    fn a_field_or_an_answer_of_which_two_values_are_the_same_bytes_is_an_error() {
+        let lost: [DeriveInput; 8] = [
+            parse_quote! { struct Cart { pieces: Option<Option<u32>> } },
+            parse_quote! { struct Cart(Option<()>); },
+            parse_quote! { enum Cart { Clear(RpcReplyPort<Option<()>>) } },
+            parse_quote! { enum Cart { Find(u8, RpcReplyPort<core::option::Option<std::option::Option<u32>>>) } },
+            parse_quote! { struct Cart(Option<Box<Option<u32>>>); },
+            parse_quote! { struct Cart(Vec<(u8, Option<()>)>); },
+            parse_quote! { struct Cart(RpcReplyPort<Result<Option<()>, String>>); },
+            parse_quote! { struct Cart { #[serde(default)] pieces: Option<Option<u32>> } },
+        ];
+        for input in lost {
+            let problem = problem(input);
+            assert!(problem.starts_with("this does not travel"), "{problem}");
+        }
+        let kept: [DeriveInput; 6] = [
+            parse_quote! { struct Cart(Option<u32>, Option<(u8,)>, Option<Vec<Option<u8>>>, (), Box<()>); },
+            parse_quote! { enum Cart { Clear(RpcReplyPort<()>), Find(RpcReplyPort<Result<(), String>>) } },
+            parse_quote! { struct Cart { #[serde(default, with = "twice")] pieces: Option<Option<u32>> } },
+            parse_quote! { struct Cart { #[serde(skip)] pieces: Option<Option<u32>> } },
+            parse_quote! { struct Cart(Pieces<Option<()>>); },
+            parse_quote! { #[message(local)] struct Cart(Option<Option<u32>>); },
+        ];
+        for input in kept {
+            Message::read(input).unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 
     #[test]

@@ -24,6 +24,10 @@ use syn::{DeriveInput, parse_macro_input};
 /// The fields of a tuple variant have their positions as names. Other attributes of serde on a field hold, too. Those on the type or on a
 /// variant do not: a variant travels by its own name.
 ///
+/// MessagePack has one `nil`, so `Some(None)` and `Some(())` would arrive as `None`. A field or an answer of type `Option<Option<…>>` or
+/// `Option<()>` is an error, also in a container of the standard library. Within a type of the program's own such a field is not seen. A
+/// `bool` or an enum keeps the values apart; so does `#[serde(with = "…")]` on the field.
+///
 /// # Attributes
 ///
 /// - `#[message(local)]`: the message stays in its process, and its fields may be of any type.

@@ -59,7 +59,7 @@
 //! | `limits.waiting_bytes` | `CLOISTER__LIMITS__WAITING_BYTES` | `64MiB` | how many bytes these calls may have, on each side |
 //! | `limits.table_bytes` | `CLOISTER__LIMITS__TABLE_BYTES` | no limit | how many bytes the keys and values of all tables and entities may have on this node, with its copies and with answers that are kept for a while. Past that, writes that need more fail with `TableError::Full` |
 //! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
-//! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
+//! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server; `[::]` for all addresses of both families |
 //! | `admin.hosts` | `CLOISTER__ADMIN__HOSTS` | none | public names under which the admin HTTP server may be asked, besides those of the node and its seeds |
 
 mod check;

@@ -1,11 +1,12 @@
 //! What this machine allows: ports, descriptors, the clock.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use cloister_config::Config;
 use cloister_net::ListenError;
 use jiff::Timestamp;
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Checks;
@@ -68,7 +69,7 @@ pub(super) async fn admin_port(config: &Config, checks: &mut Checks) -> io::Resu
             "not set: no readiness, no metrics, no `cargo cloister status`; 127.0.0.1:8400 is a good value",
         );
     };
-    let Err(error) = TcpListener::bind(admin) else {
+    let Err(error) = listen_admin(admin) else {
         return checks.ok("admin.listen", &format!("{admin} is free"));
     };
     match running_at(admin).await {
@@ -87,12 +88,19 @@ async fn running_at(admin: SocketAddr) -> Option<String> {
     members::members(&url).await.ok().map(|members| members.node)
 }
 
-/// Where a server is asked that listens everywhere.
+/// Listens as the admin server does: `[::]` is `0.0.0.0` where the kernel has no IPv6.
+fn listen_admin(admin: SocketAddr) -> io::Result<TcpListener> {
+    let without_v6 = |error: &io::Error| error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    match TcpListener::bind(admin) {
+        Err(error) if admin.ip().is_unspecified() && without_v6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, admin.port()))
+        }
+        bound => bound,
+    }
+}
+
+/// Where a server is asked that listens everywhere. One at `[::]` answers there, too, also where no interface has an IPv6 address.
 fn reachable(admin: SocketAddr) -> SocketAddr {
-    let ip = match admin.ip() {
-        std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
+    let ip = if admin.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { admin.ip() };
     SocketAddr::new(ip, admin.port())
 }

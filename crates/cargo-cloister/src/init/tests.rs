@@ -82,6 +82,9 @@ fn the_name_and_the_program_are_filled_in_everywhere() {
     assert!(read("compose.yaml").contains("stop_grace_period: 30s\n"));
     assert!(read("Dockerfile").contains("--locked --release --package shop-server --bin shop-server\n"));
     assert!(read("kubernetes.yaml").contains("kind: Deployment\nmetadata:\n  name: shop\n"));
+    // A pod may have IPv6 alone.
+    assert!(read("kubernetes.yaml").contains("{ name: CLOISTER__ADMIN__LISTEN, value: \"[::]:8400\" }\n"));
+    assert!(read("Dockerfile").contains("ENV CLOISTER__ADMIN__LISTEN=[::]:8400\n"));
     for file in ["cloister.toml", "compose.yaml", "Dockerfile", ".dockerignore", "kubernetes.yaml"] {
         let text = read(file);
         let left = text.split('{').skip(1).find(|rest| {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use cloister_core::{Cloister, Config};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -59,7 +60,7 @@ impl Listener {
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let runtime = runtime::handle()?;
         let entered = runtime.enter();
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let (socket, address) = socket(address, TcpSocket::new_v6)?;
         // A restart in place must not wait for connections of the last incarnation to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -114,6 +115,28 @@ impl Listener {
     }
 }
 
+/// A socket for `address`. One for `[::]` serves both families, and is one for `0.0.0.0` where the kernel has no IPv6.
+fn socket(
+    address: SocketAddr,
+    new_v6: impl FnOnce() -> io::Result<TcpSocket>,
+) -> io::Result<(TcpSocket, SocketAddr)> {
+    if address.is_ipv4() {
+        return Ok((TcpSocket::new_v4()?, address));
+    }
+    let is_any = address.ip().is_unspecified();
+    match new_v6() {
+        Ok(socket) => {
+            if is_any {
+                // The default is a setting of the system.
+                SockRef::from(&socket).set_only_v6(false)?;
+            }
+            Ok((socket, address))
+        }
+        Err(_) if is_any => Ok((TcpSocket::new_v4()?, (Ipv4Addr::UNSPECIFIED, address.port()).into())),
+        Err(error) => Err(error),
+    }
+}
+
 async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mut JoinSet<()>) -> Infallible {
     let connections = Connections::new(connections::max());
     let (mut full, mut failing) = (LogLimiter::default(), LogLimiter::default());
@@ -137,7 +160,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
             recorded::rejection(Reason::AdminCrowded);
             if let Some(missed) = full.allow(Instant::now()) {
                 warn!(
-                    peer_addr = %from, missed,
+                    peer_addr = %SocketAddr::new(from.ip().to_canonical(), from.port()), missed,
                     "the admin server has too many clients: one that asks for nothing was closed, or a new one refused; let fewer ask it, \
                      or raise `ulimit -n` if it is small"
                 );
@@ -195,6 +218,8 @@ async fn while_answering(State(permit): State<Permit>, request: Request, next: N
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -202,5 +227,38 @@ mod tests {
         let text = std::str::from_utf8(BUSY).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{text}");
+    }
+
+    /// Whether a server at the address of this socket takes connections of these addresses.
+    async fn takes(opened: io::Result<(TcpSocket, SocketAddr)>, from: &[IpAddr]) -> bool {
+        let (socket, address) = opened.unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for ip in from {
+            if TcpStream::connect((*ip, port)).await.is_err() || listener.accept().await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families_whatever_the_system_prefers_and_those_that_there_are() {
+        let any: SocketAddr = "[::]:0".parse().unwrap();
+        if TcpSocket::new_v6().is_ok() {
+            let of_one_family = || {
+                let socket = TcpSocket::new_v6()?;
+                SockRef::from(&socket).set_only_v6(true)?;
+                Ok(socket)
+            };
+            let has_v6 = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+            let of_both = [IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+            let there = if has_v6 { &of_both[..] } else { &of_both[..1] };
+            assert!(takes(socket(any, of_one_family), there).await);
+        }
+        let without = || Err(io::Error::from(io::ErrorKind::Unsupported));
+        assert!(takes(socket(any, without), &[Ipv4Addr::LOCALHOST.into()]).await);
+        assert!(socket("[::1]:0".parse().unwrap(), without).is_err(), "that address alone is meant");
     }
 }

@@ -153,6 +153,25 @@ fn the_configuration_says_how_long_a_node_may_take_to_stop_and_whether_it_keeps_
 }
 
 #[test]
+fn a_pod_runs_with_the_rights_that_a_node_needs_and_no_more() {
+    for config in ["", "state_file = \"x\"\n"] {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("cloister.toml"), config).unwrap();
+        init_in(home.path(), None);
+        let manifest = fs::read_to_string(home.path().join("kubernetes.yaml")).unwrap();
+        let kind = if config.is_empty() { "kind: Deployment\n" } else { "kind: StatefulSet\n" };
+        for part in [
+            kind,
+            "        runAsNonRoot: true\n",
+            "        seccompProfile: { type: RuntimeDefault }\n",
+            "{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: [ALL] } }\n",
+        ] {
+            assert!(manifest.contains(part), "{part}: {manifest}");
+        }
+    }
+}
+
+#[test]
 fn a_cookie_that_would_become_a_part_of_the_image_is_told() {
     let home = tempfile::tempdir().unwrap();
     package(home.path(), "");

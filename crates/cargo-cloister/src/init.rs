@@ -78,7 +78,7 @@ pub(crate) fn init(options: Options) -> Result<ExitCode, InitError> {
 
 fn write_missing(options: &Options, output: &mut impl Write) -> Result<(), InitError> {
     let directory = &options.directory;
-    let program = program(directory)?;
+    let mut program = program(directory)?;
     let fallback = program.as_ref().and_then(|program| name(&program.package.replace('_', "-")).ok());
     let name = options.name.clone().or(fallback).unwrap_or_else(|| DEFAULT_NAME.to_owned());
     let config_path = directory.join("cloister.toml");
@@ -93,6 +93,10 @@ fn write_missing(options: &Options, output: &mut impl Write) -> Result<(), InitE
         }
         None => Context::of_nothing(),
     };
+    if let Some(program) = &mut program {
+        program.binary = context.programs.image(&program.package).to_owned();
+        check_name(&directory.join("Cargo.toml"), "bin.name", &program.binary)?;
+    }
     let filling = Filling { name, name_line, program: program.as_ref(), context: &context, config: &config };
     let (ignore, ignored) = filling.dockerignore();
     let mut files = vec![
@@ -254,7 +258,16 @@ impl Filling<'_> {
             steps.push(
                 "no package in Cargo.toml here: put the name of your program for `your-program` in Dockerfile".to_owned(),
             );
-        } else if !context.dependencies.contains("cloister") {
+        } else if context.programs.names.is_empty() {
+            steps.push("no program in this package yet: `cargo run` must start one".to_owned());
+        } else if context.programs.default_one().is_none() {
+            let (all, taken) =
+                (context.programs.names.join(", "), program.map_or("", |program| program.binary.as_str()));
+            steps.push(format!(
+                "several programs ({all}): the image has {taken}; for another set `default-run` in Cargo.toml, and its name in Dockerfile"
+            ));
+        }
+        if program.is_some() && !context.dependencies.contains("cloister") {
             steps
                 .push("let the program depend on `cloister`, and call `cloister::start().await?`".to_owned());
         }
@@ -305,12 +318,17 @@ struct Program {
     binary: String,
 }
 
-/// The name of the program in `directory`, if there is one.
+/// The name of the program in `directory` that `cargo run` starts, if there is one.
 pub(crate) fn program_name(directory: &Path) -> Option<String> {
-    program(directory).ok().flatten().map(|program| program.binary)
+    let package = program(directory).ok().flatten()?;
+    match context::programs(directory) {
+        Some(programs) => programs.default_one().map(str::to_owned),
+        // A package without code has a name nevertheless.
+        None => Some(package.binary),
+    }
 }
 
-/// The package in `directory`, and its program, which has its name unless the manifest says otherwise.
+/// The package in `directory`, and its program as far as the manifest names it.
 fn program(directory: &Path) -> Result<Option<Program>, InitError> {
     let path = directory.join("Cargo.toml");
     let text = match fs::read_to_string(&path) {
@@ -324,14 +342,20 @@ fn program(directory: &Path) -> Result<Option<Program>, InitError> {
     let bin = manifest.get("bin").and_then(|bins| bins.get(0)).and_then(toml::Value::as_table).and_then(name);
     let package = manifest.get("package").and_then(toml::Value::as_table).and_then(name);
     for (key, name) in [("bin.name", &bin), ("package.name", &package)] {
-        if let Some(name) = name
-            && !is_plain(name)
-        {
-            return Err(InitError::Name { path, key, name: name.clone() });
+        if let Some(name) = name {
+            check_name(&path, key, name)?;
         }
     }
     let package_or_bin = package.clone().or_else(|| bin.clone());
     Ok(bin.or(package).zip(package_or_bin).map(|(binary, package)| Program { package, binary }))
+}
+
+/// A Dockerfile must take `name` as it is.
+fn check_name(path: &Path, key: &'static str, name: &str) -> Result<(), InitError> {
+    match is_plain(name) {
+        true => Ok(()),
+        false => Err(InitError::Name { path: path.to_owned(), key, name: name.to_owned() }),
+    }
 }
 
 /// Whether a shell, a Dockerfile and a JSON text take the name of a program for one word, as it is. Cargo lets the name of a `[[bin]]`

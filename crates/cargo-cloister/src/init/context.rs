@@ -22,6 +22,37 @@ pub(super) struct Context {
     pub(super) absolute: Option<String>,
     /// The names of the direct dependencies.
     pub(super) dependencies: BTreeSet<String>,
+    pub(super) programs: Programs,
+}
+
+/// The programs of a package.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Programs {
+    pub(super) names: Vec<String>,
+    default: Option<String>,
+}
+
+impl Programs {
+    /// The one that `cargo run` starts; `None` if it would ask.
+    pub(super) fn default_one(&self) -> Option<&str> {
+        match (&self.default, self.names.as_slice()) {
+            (Some(default), _) => Some(default),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
+    /// The one that becomes an image: the default one, or that with the name of the package, or the first.
+    pub(super) fn image<'a>(&'a self, package: &'a str) -> &'a str {
+        let first = || {
+            self.names
+                .iter()
+                .map(String::as_str)
+                .find(|name| *name == package)
+                .or(self.names.first().map(String::as_str))
+        };
+        self.default_one().or_else(first).unwrap_or(package)
+    }
 }
 
 impl Context {
@@ -35,6 +66,7 @@ impl Context {
             outside: Vec::new(),
             absolute: None,
             dependencies: BTreeSet::new(),
+            programs: Programs::default(),
         }
     }
 }
@@ -50,6 +82,22 @@ struct Metadata {
 struct Package {
     manifest_path: PathBuf,
     dependencies: Vec<Dependency>,
+    targets: Vec<Target>,
+    default_run: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+    name: String,
+}
+
+impl Package {
+    fn programs(&self) -> Programs {
+        let is_program = |target: &&Target| target.kind.iter().any(|kind| kind == "bin");
+        let names = self.targets.iter().filter(is_program).map(|target| target.name.clone()).collect();
+        Programs { names, default: self.default_run.clone() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,6 +112,7 @@ pub(super) fn context(directory: &Path) -> Result<Context, String> {
     let own = metadata(&directory)?;
     let is_here = |package: &&Package| package.manifest_path.parent() == Some(&directory);
     let here = own.packages.iter().find(is_here);
+    let programs = here.map(Package::programs).unwrap_or_default();
     let dependencies = here.into_iter().flat_map(|package| &package.dependencies);
     let dependencies = dependencies.map(|dependency| dependency.name.clone()).collect();
     let workspace = own.workspace_root.clone();
@@ -92,6 +141,7 @@ pub(super) fn context(directory: &Path) -> Result<Context, String> {
         outside: outside.iter().map(|path| relative(path)).collect(),
         absolute: is_absolute.then(|| common.display().to_string()),
         dependencies,
+        programs,
     };
     let paths = context.outside.iter().chain([&context.package, &context.workspace]).chain(&context.absolute);
     let wrong = paths.filter(|path| !is_plain(path)).min().cloned();
@@ -99,6 +149,14 @@ pub(super) fn context(directory: &Path) -> Result<Context, String> {
         Some(path) => Err(format!("the path {path} cannot stand in a Dockerfile: rename it")),
         None => Ok(context),
     }
+}
+
+/// The programs of the package in `directory`, if cargo tells them.
+pub(super) fn programs(directory: &Path) -> Option<Programs> {
+    let directory = directory.canonicalize().ok()?;
+    let metadata = metadata(&directory).ok()?;
+    let here = metadata.packages.iter().find(|package| package.manifest_path.parent() == Some(&directory))?;
+    Some(here.programs())
 }
 
 /// The workspaces of all path dependencies, and theirs, outside of the first.

@@ -105,6 +105,36 @@ fn package(directory: &Path, more: &str) {
 }
 
 #[test]
+fn the_image_has_the_program_that_cargo_runs_and_where_it_would_ask_it_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    package(home.path(), "");
+    let read = || fs::read_to_string(home.path().join("Dockerfile")).unwrap();
+    let again = || {
+        // The other files are left as they are.
+        let _ = fs::remove_file(home.path().join("Dockerfile"));
+        init_in(home.path(), None)
+    };
+    let bin = home.path().join("src/bin");
+    fs::create_dir_all(&bin).unwrap();
+    fs::rename(home.path().join("src/main.rs"), bin.join("shop-node.rs")).unwrap();
+    let said = again();
+    assert!(read().contains("--package shop-server --bin shop-node\n"), "{}", read());
+    assert!(!said.contains("programs"), "{said}");
+    assert_eq!(program_name(home.path()).as_deref(), Some("shop-node"));
+
+    fs::write(bin.join("shop-admin.rs"), "fn main() {}").unwrap();
+    let said = again();
+    assert!(said.contains("several programs (shop-admin, shop-node): the image has shop-admin"), "{said}");
+    assert_eq!(program_name(home.path()), None, "cargo would ask, too");
+
+    package(home.path(), "default-run = \"shop-node\"\n");
+    let said = again();
+    assert!(read().contains("--package shop-server --bin shop-node\n"), "{}", read());
+    assert!(!said.contains("several programs"), "{said}");
+    assert_eq!(program_name(home.path()).as_deref(), Some("shop-node"));
+}
+
+#[test]
 fn without_a_name_the_service_has_that_of_the_package() {
     let home = tempfile::tempdir().unwrap();
     package(home.path(), "[dependencies]\ncloister = \"1\"\n");

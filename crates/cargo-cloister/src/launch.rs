@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use cloister_config::Config;
 
 use crate::colour::Colour;
 use crate::console::{Console, Printer, Style};
@@ -89,7 +90,10 @@ impl Launch {
             Some(path) => executable::prebuilt(&path)?,
             None => executable::build(&self.target, &mut signals).await?,
         };
-        let plan = Plan::new(usize::from(self.nodes), self.port, self.admin_port)?;
+        // What is wrong with the configuration is reported by the nodes.
+        let state_file = Config::load().ok().and_then(|config| config.state_file);
+        let plan =
+            Plan::new(usize::from(self.nodes), self.port, self.admin_port)?.with_state_file(state_file);
         let coloured = self.colour.is_wanted();
         let (console, printer) = Console::start(Style::new(coloured, plan.nodes.len()));
         let program = Program { path, args: self.args, env: self.env, stop_timeout: self.stop_timeout };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -44,7 +45,9 @@ impl Node {
 pub(crate) struct Plan {
     pub(crate) nodes: Vec<Node>,
     layout: Layout,
-    /// What the user should know about it: ports that were taken.
+    /// The state file that is configured for all of them.
+    state_file: Option<PathBuf>,
+    /// What the user should know about it: ports that were taken, and where state files are.
     pub(crate) notes: Vec<String>,
 }
 
@@ -162,7 +165,19 @@ impl Plan {
             .enumerate()
             .map(|(index, (&address, &admin))| Node { number: NodeNumber(index + 1), address, admin })
             .collect();
-        Ok(Self { nodes, layout, notes })
+        Ok(Self { nodes, layout, state_file: None, notes })
+    }
+
+    /// Gives each node a state file of its own, beside the one that is configured for all: a node refuses that of another.
+    pub(crate) fn with_state_file(mut self, configured: Option<PathBuf>) -> Self {
+        if let Some(path) = &configured {
+            let (path, count) = (path.display(), self.nodes.len());
+            self.notes.push(format!(
+                "state files: {path}.1 to {path}.{count}, one for each node; remove them to begin without what the nodes remember"
+            ));
+        }
+        self.state_file = configured;
+        self
     }
 
     /// A place for one more node, after those that there are. The seeds of all nodes stay the same: the new one makes itself known.
@@ -190,13 +205,17 @@ impl Plan {
     /// What `node` gets by its environment: its configuration, and its number.
     pub(crate) fn environment(&self, node: &Node) -> Vec<(&'static str, String)> {
         let seeds: Vec<_> = self.nodes.iter().map(|node| node.address.to_string()).collect();
-        vec![
+        let number = node.number.0;
+        let state_file = self.state_file.as_ref().map(|path| format!("{}.{number}", path.display()));
+        let mut environment = vec![
             ("CLOISTER__SEEDS", seeds.join(",")),
             ("CLOISTER__HOST", node.address.ip().to_string()),
             ("CLOISTER__PORT", node.address.port().to_string()),
             ("CLOISTER__ADMIN__LISTEN", node.admin.to_string()),
-            ("CLOISTER_NODE", node.number.0.to_string()),
-        ]
+            ("CLOISTER_NODE", number.to_string()),
+        ];
+        environment.extend(state_file.map(|path| ("CLOISTER__STATE_FILE", path)));
+        environment
     }
 }
 
@@ -280,7 +299,7 @@ mod tests {
             admin: SocketAddr::new(loopback(n - 1), 8400),
         };
         let layout = Layout::ByAddress;
-        let plan = Plan { nodes: vec![node(1), node(2)], layout, notes: Vec::new() };
+        let plan = Plan { nodes: vec![node(1), node(2)], layout, state_file: None, notes: Vec::new() };
         let expected = [
             ("CLOISTER__SEEDS", "127.0.0.1:4370,127.0.0.2:4370"),
             ("CLOISTER__HOST", "127.0.0.2"),
@@ -289,6 +308,11 @@ mod tests {
             ("CLOISTER_NODE", "2"),
         ];
         assert_eq!(plan.environment(&plan.nodes[1]), expected.map(|(key, value)| (key, value.to_owned())));
+        let plan = plan.with_state_file(Some("/var/lib/shop/state".into()));
+        let files = plan.nodes.iter().map(|node| plan.environment(node).pop());
+        let expected = |n| Some(("CLOISTER__STATE_FILE", format!("/var/lib/shop/state.{n}")));
+        assert!(files.eq([expected(1), expected(2)]), "a node refuses the file of another");
+        assert!(plan.notes[0].contains("/var/lib/shop/state.1 to /var/lib/shop/state.2"), "{:?}", plan.notes);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The program to start: built by cargo, or found ready.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -32,9 +32,9 @@ pub(crate) struct Target {
     #[arg(short, long)]
     pub(crate) release: bool,
 
-    /// Features to build with, separated by commas.
+    /// Features to build with, separated by commas; may be repeated.
     #[arg(short = 'F', long, value_name = "FEATURES")]
-    pub(crate) features: Option<String>,
+    pub(crate) features: Vec<String>,
 }
 
 /// There is no program to start.
@@ -88,21 +88,42 @@ pub(crate) async fn build(target: &Target, signals: &mut Signals) -> Result<Path
     if !output.status.success() {
         return Err(BuildError::Failed);
     }
-    the_program(&String::from_utf8_lossy(&output.stdout), target)
+    the_program(&String::from_utf8_lossy(&output.stdout), target, || default_programs(&cargo))
+}
+
+/// The programs that packages name as `default-run`, with the id of the package.
+fn default_programs(cargo: &OsStr) -> Vec<(String, String)> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        id: String,
+        default_run: Option<String>,
+    }
+    let output =
+        std::process::Command::new(cargo).args(["metadata", "--no-deps", "--format-version=1"]).output();
+    // Without an answer the user is asked to choose, as without such a key.
+    let metadata = output.ok().and_then(|output| serde_json::from_slice::<Metadata>(&output.stdout).ok());
+    let packages = metadata.into_iter().flat_map(|metadata| metadata.packages);
+    packages.filter_map(|package| Some((package.id, package.default_run?))).collect()
 }
 
 fn arguments(target: &Target) -> Vec<OsString> {
     let mut arguments: Vec<OsString> =
         ["build", "--message-format=json-render-diagnostics"].map(OsString::from).into();
-    let mut option = |name: &str, value: &Option<String>| {
+    let mut option = |name: &str, value: Option<&String>| {
         if let Some(value) = value {
             arguments.push(format!("{name}={value}").into());
         }
     };
-    option("--example", &target.example);
-    option("--bin", &target.bin);
-    option("--package", &target.package);
-    option("--features", &target.features);
+    option("--example", target.example.as_ref());
+    option("--bin", target.bin.as_ref());
+    option("--package", target.package.as_ref());
+    for features in &target.features {
+        option("--features", Some(features));
+    }
     if target.example.is_none() && target.bin.is_none() {
         arguments.push("--bins".into());
     }
@@ -129,8 +150,12 @@ struct ArtifactTarget {
     kind: Vec<String>,
 }
 
-/// The one program among cargo's messages that was asked for.
-fn the_program(messages: &str, target: &Target) -> Result<PathBuf, BuildError> {
+/// The one program among cargo's messages that was asked for. Where several could be meant it is that of `defaults`, as for `cargo run`.
+fn the_program(
+    messages: &str,
+    target: &Target,
+    defaults: impl FnOnce() -> Vec<(String, String)>,
+) -> Result<PathBuf, BuildError> {
     let kind = if target.example.is_some() { "example" } else { "bin" };
     let name = target.example.as_ref().or(target.bin.as_ref());
     let mut programs = Vec::new();
@@ -141,6 +166,15 @@ fn the_program(messages: &str, target: &Target) -> Result<PathBuf, BuildError> {
         let wanted = made.kind.iter().any(|k| k == kind) && name.is_none_or(|name| *name == made.name);
         if artifact.reason == "compiler-artifact" && wanted {
             programs.push((made.name, artifact.package_id, path));
+        }
+    }
+    if name.is_none() && programs.len() > 1 {
+        let defaults = defaults();
+        let is_default = |(name, id, _): &&(String, String, PathBuf)| {
+            defaults.iter().any(|(package, default)| package == id && default == name)
+        };
+        if let [(_, _, path)] = programs.iter().filter(is_default).collect::<Vec<_>>()[..] {
+            return Ok(path.clone());
         }
     }
     match programs.as_slice() {
@@ -184,26 +218,40 @@ not json at all
 
     #[test]
     fn the_program_is_found_by_kind_and_name() {
-        let found = |target| the_program(MESSAGES, &target).unwrap();
+        let found = |target| the_program(MESSAGES, &target, Vec::new).unwrap();
         assert_eq!(found(target(Some("one"), None)), Path::new("/t/examples/one"));
         assert_eq!(found(target(None, Some("one"))), Path::new("/t/one"));
     }
 
     #[test]
     fn several_programs_are_named_and_none_is_said() {
-        let error = the_program(MESSAGES, &target(None, None)).unwrap_err().to_string();
+        let error = the_program(MESSAGES, &target(None, None), Vec::new).unwrap_err().to_string();
         assert!(error.contains("several programs: one, two (package shop); choose"), "{error}");
-        assert!(matches!(the_program(MESSAGES, &target(Some("no"), None)), Err(BuildError::Nothing)));
+        assert!(matches!(
+            the_program(MESSAGES, &target(Some("no"), None), Vec::new),
+            Err(BuildError::Nothing)
+        ));
+    }
+
+    #[test]
+    fn of_several_programs_the_default_one_is_started_as_by_cargo() {
+        let default = |id: &str, name: &str| vec![(id.to_owned(), name.to_owned())];
+        let found = |defaults| the_program(MESSAGES, &target(None, None), || defaults);
+        let two = || default("path+file:///code/x#shop@0.1.0", "two");
+        assert_eq!(found(two()).unwrap(), Path::new("/t/two"));
+        assert!(found(default("path+file:///code/one#0.1.0", "two")).is_err(), "of another package");
+        let both = [two(), default("path+file:///code/one#0.1.0", "one")].concat();
+        assert!(found(both).is_err(), "two packages have one");
     }
 
     #[test]
     fn cargo_is_asked_in_its_own_words() {
         let mut wanted = target(Some("quickstart"), None);
         wanted.release = true;
-        wanted.features = Some("admin,tls".to_owned());
+        wanted.features = ["admin,tls", "table"].map(str::to_owned).into();
         assert_eq!(
             arguments(&wanted).join(std::ffi::OsStr::new(" ")),
-            "build --message-format=json-render-diagnostics --example=quickstart --features=admin,tls --release"
+            "build --message-format=json-render-diagnostics --example=quickstart --features=admin,tls --features=table --release"
         );
         assert!(arguments(&target(None, None)).contains(&"--bins".into()));
     }

@@ -141,6 +141,12 @@ mod tests {
     }
 
     #[test]
+    fn features_may_be_given_several_times_as_to_cargo() {
+        let parsed = Cli::try_parse_from(["cargo-cloister", "run", "-F", "a,b", "-F", "c"]);
+        assert!(parsed.is_ok(), "{:?}", parsed.err());
+    }
+
+    #[test]
     fn a_cluster_has_between_one_and_two_hundred_nodes() {
         for (count, fits) in [("0", false), ("1", true), ("200", true), ("201", false), ("-3", false)] {
             let parsed = Cli::try_parse_from(["cargo-cloister", "run", &format!("-n={count}")]);

@@ -107,8 +107,12 @@ enum Layout {
 impl Layout {
     /// By address if this machine answers to all of them.
     fn of_this_machine(count: usize) -> Self {
-        let has = |index| TcpListener::bind(SocketAddr::new(loopback(index), 0)).is_ok();
-        if (0..count).all(has) { Layout::ByAddress } else { Layout::ByPort }
+        Self::of(count, |index| TcpListener::bind(SocketAddr::new(loopback(index), 0)).is_ok())
+    }
+
+    /// By address if there is one for each node, and, since nodes may be added, for a second one. `has` says which addresses there are.
+    fn of(count: usize, has: impl FnMut(usize) -> bool) -> Self {
+        if (0..count.max(2)).all(has) { Layout::ByAddress } else { Layout::ByPort }
     }
 
     /// The addresses of `count` nodes from `port` on; `None` where they go beyond 65535.
@@ -168,7 +172,7 @@ impl Plan {
         Ok(Self { nodes, layout, state_file: None, notes })
     }
 
-    /// Gives each node a state file of its own, beside the one that is configured for all: a node refuses that of another.
+    /// Gives each node a state file of its own, beside the one that is configured for all: one process at a time uses a file.
     pub(crate) fn with_state_file(mut self, configured: Option<PathBuf>) -> Self {
         if let Some(path) = &configured {
             let (path, count) = (path.display(), self.nodes.len());
@@ -292,6 +296,14 @@ mod tests {
     }
 
     #[test]
+    fn a_node_alone_differs_by_port_from_those_that_are_added_where_there_is_one_address() {
+        let only_the_first = |index| index == 0;
+        assert_eq!(Layout::of(1, only_the_first), Layout::ByPort);
+        assert_eq!(Layout::of(3, only_the_first), Layout::ByPort);
+        assert_eq!(Layout::of(1, |index| index < 2), Layout::ByAddress);
+    }
+
+    #[test]
     fn each_node_hears_of_all_seeds_and_of_its_own_place() {
         let node = |n: usize| Node {
             number: NodeNumber(n),
@@ -311,7 +323,7 @@ mod tests {
         let plan = plan.with_state_file(Some("/var/lib/shop/state".into()));
         let files = plan.nodes.iter().map(|node| plan.environment(node).pop());
         let expected = |n| Some(("CLOISTER__STATE_FILE", format!("/var/lib/shop/state.{n}")));
-        assert!(files.eq([expected(1), expected(2)]), "a node refuses the file of another");
+        assert!(files.eq([expected(1), expected(2)]), "one process at a time uses a file");
         assert!(plan.notes[0].contains("/var/lib/shop/state.1 to /var/lib/shop/state.2"), "{:?}", plan.notes);
     }
 

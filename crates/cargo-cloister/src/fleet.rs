@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -19,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::commands::Command as Request;
 use crate::console::{Console, NodeNumber};
 use crate::env::Variable;
-use crate::exit::Exit;
+use crate::exit::{self, Exit, ExitRequest, NodeExit};
 use crate::lines::Lines;
 use crate::plan::{Node, Plan};
 use crate::reaper::Reaper;
@@ -55,53 +54,6 @@ enum Order {
     Kill,
     /// The same, since it does not stop.
     Hurry,
-}
-
-/// Why a process was to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ExitRequest {
-    Stop,
-    Kill,
-}
-
-/// How a node ended.
-#[derive(Debug)]
-pub(crate) struct NodeExit {
-    pub(crate) number: NodeNumber,
-    pub(crate) exit: Exit,
-    /// What the tool had asked of it.
-    asked: Option<ExitRequest>,
-}
-
-impl NodeExit {
-    /// Whether the tool had asked for its end.
-    pub(crate) fn is_on_request(&self) -> bool {
-        self.asked.is_some()
-    }
-
-    /// Whether it stopped on request, with exit status 0.
-    pub(crate) fn is_well(&self) -> bool {
-        self.asked == Some(ExitRequest::Stop) && self.exit.is_success()
-    }
-
-    /// Whether it stopped well, left in order, or was killed by a command.
-    pub(crate) fn is_in_order(&self) -> bool {
-        self.exit.is_success() || self.asked == Some(ExitRequest::Kill)
-    }
-}
-
-impl fmt::Display for NodeExit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, exit, asked } = self;
-        match (exit, asked) {
-            (Exit::NotStarted(_), _) => write!(f, "{number} {exit}"),
-            (_, Some(ExitRequest::Stop)) => write!(f, "{number} ended: {exit}"),
-            (_, Some(ExitRequest::Kill)) => write!(f, "{number} was killed by command: {exit}"),
-            (_, None) if exit.is_success() => write!(f, "{number} left: {exit}"),
-            (_, None) if exit.is_killed() => write!(f, "{number} was killed from outside: {exit}"),
-            (_, None) => write!(f, "{number} ended by itself: {exit}"),
-        }
-    }
 }
 
 /// A node, and its process if it runs.
@@ -374,14 +326,9 @@ impl Fleet {
         self.is_empty() && self.ended.iter().all(NodeExit::is_in_order)
     }
 
-    /// How the nodes ended, each judged by its last process.
+    /// How the nodes ended.
     pub(crate) fn summary(&self) -> String {
-        let last = |number: &NodeNumber| self.ended.iter().rfind(|ended| ended.number == *number);
-        let (well, others): (Vec<_>, Vec<_>) =
-            self.places.keys().filter_map(last).partition(|ended| ended.exit.is_success());
-        let killed = others.iter().filter(|ended| ended.is_in_order()).count();
-        let killed = if killed == 0 { String::new() } else { format!(", {killed} killed by command") };
-        format!("{} of {} nodes stopped well{killed}", well.len(), self.places.len())
+        exit::summary(self.places.keys(), &self.ended)
     }
 }
 

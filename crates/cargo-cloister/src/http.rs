@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::plan::DEFAULT_ADMIN_PORT;
+
 /// How long an answer may take, from the first packet to the last byte.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -26,7 +28,7 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The port of a URL without one.
+/// The port of a URL that has a scheme and no port. A host alone is that of a node.
 const HTTP_PORT: u16 = 80;
 
 /// Where an admin HTTP server listens: `http://host:port`, perhaps with a path before those of the server.
@@ -48,13 +50,16 @@ impl FromStr for Url {
 
 impl Url {
     fn parse(text: &str) -> Option<Self> {
-        let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let (whole, default_port) = match text.contains("://") {
+            true => (text.to_owned(), HTTP_PORT),
+            false => (format!("http://{text}"), DEFAULT_ADMIN_PORT),
+        };
         let uri: Uri = whole.parse().ok()?;
         let authority = uri.authority()?;
         let host = authority.host();
         // A name and a password before the host leave no prefix to strip.
         let port = match authority.as_str().strip_prefix(host)? {
-            "" => HTTP_PORT,
+            "" => default_port,
             rest => rest.strip_prefix(':')?.parse().ok()?,
         };
         let is_plain = uri.scheme_str() == Some("http") && uri.query().is_none() && !text.contains('#');
@@ -242,6 +247,8 @@ mod tests {
         assert_eq!(shown("localhost:8400").as_deref(), Some("http://localhost:8400"));
         assert_eq!(shown("http://[::1]:8400/admin/").as_deref(), Some("http://[::1]:8400/admin"));
         assert_eq!(shown("http://[::1]").as_deref(), Some("http://[::1]:80"));
+        assert_eq!(shown("10.0.0.7").as_deref(), Some("http://10.0.0.7:8400"), "a node, and no web server");
+        assert_eq!(shown("[::1]/admin").as_deref(), Some("http://[::1]:8400/admin"));
         for wrong in [
             "",
             "http://",

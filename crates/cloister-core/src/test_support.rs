@@ -44,7 +44,7 @@ impl Inbox {
 
     /// Does with a message what is to be done: hands it to its actor, if `cloister` owns the key.
     pub fn take_in(&mut self, message: SerializedMessage) {
-        self.0.take_in(message);
+        self.0.take_in(message, None);
     }
 }
 

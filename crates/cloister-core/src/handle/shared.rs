@@ -19,6 +19,7 @@ use super::drain::Drain;
 use super::inboxes::Inboxes;
 use super::incarnation::IncarnationState;
 use super::obstacle::Obstacle;
+use super::own_messages::OwnMessages;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
 use super::waiting::{TooMany, WaitingCall, WaitingCalls, WaitingLimits};
@@ -65,6 +66,7 @@ pub(crate) struct Shared {
     calls_in_progress: CallsInProgress,
     waiting_limits: WaitingLimits,
     inboxes: Inboxes,
+    own_messages: OwnMessages,
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
     stall: Arc<Stall>,
@@ -121,6 +123,7 @@ impl Shared {
             calls_in_progress: CallsInProgress::default(),
             waiting_limits: WaitingLimits::from(config),
             inboxes: Inboxes::default(),
+            own_messages: OwnMessages::default(),
             companions: Arc::default(),
             stall: Arc::default(),
         }
@@ -209,6 +212,11 @@ impl Shared {
 
     pub(crate) fn inboxes(&self) -> &Inboxes {
         &self.inboxes
+    }
+
+    /// The messages that this node has sent to its own inbox.
+    pub(crate) fn own_messages(&self) -> &OwnMessages {
+        &self.own_messages
     }
 
     pub(crate) fn registered(&self) -> &Registered {

@@ -11,7 +11,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,7 @@ use super::groups::{INBOX, NODE_SCOPE};
 use super::inbox_message::InboxMessage;
 use super::service::summary;
 use super::{CallsInProgress, unread};
-use crate::handle::{MessageType, Named, Shared, TooMany, WaitingLimits};
+use crate::handle::{MessageType, Named, OwnMessage, Shared, TooMany, WaitingLimits, lane};
 use crate::message::{
     CallersPort, Refusal, Sender, UnreadKind, differ_by_version, framing, log_unreadable, names_its_type,
     note,
@@ -87,6 +86,8 @@ struct Kept {
     message: SerializedMessage,
     /// It is kept no longer than this. Then its sender learns that no handler has seen it.
     until: Instant,
+    /// Of a message of this node's own.
+    own: Option<OwnMessage>,
 }
 
 /// What is done with a message.
@@ -146,7 +147,8 @@ impl Actor for InboxActor {
         state: &mut InboxState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            InboxMessage::Bytes(message) => state.take_in(message),
+            InboxMessage::Bytes(message) => state.take_in(message, None),
+            InboxMessage::Own(message, own) => state.take_in(message, Some(own)),
             InboxMessage::Changed => state.look_again(),
             InboxMessage::Expired => {
                 state.alarm = None;
@@ -187,7 +189,7 @@ impl InboxState {
         Self { shared, kept, wakes: idle(), reports: idle(), alarm: None, dropped: LogLimiter::default() }
     }
 
-    pub(crate) fn take_in(&mut self, mut message: SerializedMessage) {
+    pub(crate) fn take_in(&mut self, mut message: SerializedMessage, own: Option<OwnMessage>) {
         let args = match &mut message {
             SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args,
             SerializedMessage::CallReply(..) => return,
@@ -201,9 +203,9 @@ impl InboxState {
         let until = Instant::now() + keep_for(envelope.timeout, is_call);
         let slot = Slot::of(&envelope.key);
         if envelope.direct {
-            return self.deliver(Kept { envelope, slot, message, until });
+            return self.deliver(Kept { envelope, slot, message, until, own });
         }
-        self.dispatch(Kept { envelope, slot, message, until }, true);
+        self.dispatch(Kept { envelope, slot, message, until, own }, true);
     }
 
     /// Does with a message what is to be done. If it is `new`, others for its key may have come before it.
@@ -280,13 +282,13 @@ impl InboxState {
         if let Some(sent) = other_type(&kept, takes) {
             return refuse_type(kept, takes, sent);
         }
-        let Kept { envelope, slot, message, until } = kept;
+        let Kept { envelope, slot, message, until, own } = kept;
         let (message, callers) = for_actor(&envelope, message, self.shared.calls_in_progress());
         if let Err(error) = actor.send_serialized(message) {
             debug!(target: TARGET, ?actor, "the actor is ending");
             let MessagingErr::SendErr(message) = *error else { return };
             let Some(message) = taken_back(message, callers) else { return };
-            self.not_taken(Kept { envelope, slot, message, until });
+            self.not_taken(Kept { envelope, slot, message, until, own });
         }
     }
 
@@ -384,11 +386,8 @@ impl KeptMessages {
 }
 
 impl Kept {
-    /// What is for one key of one actor is in one lane, and stays in order. Others may be in it, too.
     fn lane(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.slot, &self.envelope.name).hash(&mut hasher);
-        hasher.finish()
+        lane(self.slot, &self.envelope.name)
     }
 
     fn len(&self) -> usize {

@@ -3,6 +3,8 @@
 use ractor::RpcReplyPort;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 
+use crate::handle::OwnMessage;
+
 /// The variant of a report. No type has one of this name.
 const UNREAD: &str = "\0unread";
 
@@ -11,6 +13,8 @@ const UNREAD: &str = "\0unread";
 pub(crate) enum InboxMessage {
     /// The bytes of a message, with their envelope.
     Bytes(SerializedMessage),
+    /// The same of this node's own. It is on its way until the last is dropped.
+    Own(SerializedMessage, OwnMessage),
     /// What this node may do has changed.
     Changed,
     /// The time of a message that is kept is over.
@@ -30,7 +34,7 @@ impl ractor::Message for InboxMessage {
 
     fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
         match self {
-            InboxMessage::Bytes(message) => Ok(message),
+            InboxMessage::Bytes(message) | InboxMessage::Own(message, _) => Ok(message),
             InboxMessage::Changed | InboxMessage::Expired => Err(BoxedDowncastErr),
             InboxMessage::State(reply) => Ok(SerializedMessage::Call {
                 variant: String::new(),

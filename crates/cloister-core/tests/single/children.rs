@@ -385,3 +385,57 @@ async fn the_end_of_a_vital_child_is_the_end_of_the_incarnation_and_the_next_has
     assert_eq!(still, pid, "other children go on");
     node.end().await;
 }
+
+/// Notes what it gets.
+struct Cart;
+
+#[derive(RactorClusterMessage)]
+enum CartMessage {
+    Add(String),
+}
+
+impl Actor for Cart {
+    type Msg = CartMessage;
+    type State = mpsc::UnboundedSender<String>;
+    type Arguments = mpsc::UnboundedSender<String>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<CartMessage>,
+        got: mpsc::UnboundedSender<String>,
+    ) -> Result<mpsc::UnboundedSender<String>, ActorProcessingErr> {
+        Ok(got)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<CartMessage>,
+        CartMessage::Add(item): CartMessage,
+        got: &mut mpsc::UnboundedSender<String>,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(got.send(item)?)
+    }
+}
+
+#[tokio::test]
+async fn a_cast_to_this_node_does_not_overtake_those_that_its_inbox_keeps() {
+    alone!();
+    let child = ChildSpec::registered("cart", |_, _| {
+        std::future::pending::<Result<ActorRef<CartMessage>, SpawnErr>>()
+    });
+    let node = Node::start(arguments().child(child.unwrap()), async |_| ()).await;
+    let cloister = &node.cloister;
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+    let (got, mut items) = mpsc::unbounded_channel();
+    let (mine, _) = Actor::spawn(None, Cart, got).await.unwrap();
+    let add = |item: &str| cloister.cast("cart", "user:42", CartMessage::Add(item.to_owned()));
+    add("first").unwrap();
+    cloister.register("cart", &mine).unwrap();
+    // The inbox has had no turn since.
+    add("second").unwrap();
+    assert_eq!([received(&mut items).await, received(&mut items).await], ["first", "second"]);
+    // Nor is one lost that finds the inbox empty.
+    add("third").unwrap();
+    assert_eq!(received(&mut items).await, "third");
+    node.end().await;
+}

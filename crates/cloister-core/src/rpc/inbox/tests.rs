@@ -55,7 +55,7 @@ fn message(n: u16, len: usize, until: Instant) -> Kept {
         Envelope { key: n.to_be_bytes().to_vec(), direct: false, ..Envelope::direct("", Incarnation(1)) };
     let slot = Slot::of(&envelope.key);
     let message = SerializedMessage::Cast { variant: String::new(), args: vec![0; len], metadata: None };
-    Kept { envelope, slot, message, until }
+    Kept { envelope, slot, message, until, own: None }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::handle::Cloister;
 pub(super) enum Own<M> {
     /// The actor has it, by the view of this epoch, whose lease was held then.
     Sent { epoch: Option<Epoch>, at: Time },
-    /// This node does not own the key now, or its actor is being restarted.
+    /// This node does not own the key now, its actor is being restarted, or the inbox has a message that came before.
     NotNow(M),
     /// With the message, unless the actor was ending. In a box, since it is large.
     Failed(Box<TrySendError<M>>),
@@ -28,6 +28,9 @@ pub(super) fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8
     let Some(at) = owned else {
         return Own::NotNow(message);
     };
+    if shared.own_messages().has(name, key) {
+        return Own::NotNow(message);
+    }
     let failed = |error: &dyn Fn(Destination<'_>) -> CallError, message| {
         let node = cloister.node();
         let error = error(Destination { name, key: Some(key), node: &node, epoch, began: None });

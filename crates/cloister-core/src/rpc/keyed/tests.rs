@@ -60,7 +60,7 @@ impl Actor for ScriptedInbox {
         message: InboxMessage,
         script: &mut VecDeque<Turn>,
     ) -> Result<(), ActorProcessingErr> {
-        let InboxMessage::Bytes(SerializedMessage::Call { reply, .. }) = message else { return Ok(()) };
+        let InboxMessage::Own(SerializedMessage::Call { reply, .. }, _) = message else { return Ok(()) };
         self.asked.fetch_add(1, Ordering::SeqCst);
         match script.pop_front() {
             Some(Turn::Refuse(refusal)) => reply.send(refusal.bytes())?,

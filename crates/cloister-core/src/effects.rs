@@ -216,7 +216,9 @@ impl Effects {
         let (manager_hold, token) = (&self.manager_hold, &token);
         let hold = change.hold.map(|held| move || manager_hold.clone().unwrap_or_else(|| token(held)));
         let incarnation = self.publisher.incarnation();
-        let held = self.shared.listeners().notify(change, placement, hold, || incarnation.is_over());
+        let numbered = self.publisher.numbered(state);
+        let held =
+            self.shared.listeners().notify(change, numbered, placement, hold, || incarnation.is_over());
         match change.to {
             Status::Up => self.with_links(|links| links.assembled(true)),
             Status::Assembling => self.with_links(|links| links.assembled(false)),

@@ -1,5 +1,6 @@
 //! What readers and the manager know of one incarnation of the node.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) struct IncarnationState {
     /// Its lease also says whether this incarnation is over.
     snapshot: Mutex<Arc<Snapshot>>,
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
+    /// The `seq` at which it began.
+    base: AtomicU64,
 }
 
 impl IncarnationState {
@@ -28,7 +31,24 @@ impl IncarnationState {
     }
 
     pub(super) fn with(snapshot: Snapshot) -> Self {
-        Self { snapshot: Mutex::new(Arc::new(snapshot)), contacts: OnceLock::new() }
+        Self { snapshot: Mutex::new(Arc::new(snapshot)), contacts: OnceLock::new(), base: AtomicU64::new(0) }
+    }
+
+    /// Its states are numbered from here on. Before its core begins.
+    pub(super) fn begin_at(&self, seq: u64) {
+        self.base.store(seq, Ordering::SeqCst);
+    }
+
+    /// A state of its core with a number that goes on from the incarnations before.
+    pub(crate) fn numbered(&self, state: &Arc<ClusterState>) -> Arc<ClusterState> {
+        match self.base.load(Ordering::SeqCst) {
+            0 => Arc::clone(state),
+            base => {
+                let mut state = ClusterState::clone(state);
+                state.seq += base;
+                Arc::new(state)
+            }
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

@@ -295,7 +295,10 @@ impl Shared {
     pub(crate) fn begin(&self, node: Member) -> Arc<IncarnationState> {
         let incarnation = Arc::new(IncarnationState::new(node.clone()));
         self.replace(Arc::clone(&incarnation));
-        self.listeners.restart(node);
+        let base = self.listeners.restart(node);
+        incarnation.begin_at(base);
+        let numbered = incarnation.numbered(incarnation.snapshot().state());
+        self.publish(&incarnation, Arc::new(Snapshot::new(numbered, None)));
         self.announce(Status::Down);
         incarnation
     }

@@ -85,15 +85,13 @@ struct Subscribers {
     latest: StateChange,
     /// What the present round waits for, if any listener may still hold it.
     holding: Weak<HoldToken>,
-    /// The `seq` at which the present incarnation of the node began.
-    base: u64,
 }
 
 impl Listeners {
     /// No listener yet. The first one will receive `state`.
     pub(crate) fn new(state: Arc<ClusterState>) -> Self {
         let latest = StateChange::present(state);
-        let subscribers = Subscribers { listeners: Vec::new(), latest, holding: Weak::new(), base: 0 };
+        let subscribers = Subscribers { listeners: Vec::new(), latest, holding: Weak::new() };
         Self { pending: Mutex::default(), subscribers: Mutex::new(subscribers) }
     }
 
@@ -103,11 +101,13 @@ impl Listeners {
         self.admit();
     }
 
-    /// Tells all listeners; the answer is whether any of them got the `hold`. Tells none if `is_over`, which is asked while no incarnation can
+    /// Tells all listeners of a change to `state`, which is that of `change` with the number of this node; the answer is whether any of them got
+    /// the `hold`. Tells none if `is_over`, which is asked while no incarnation can
     /// begin: a change of the one before would come after its end.
     pub(crate) fn notify(
         &self,
         change: &cloister_proto::Transition,
+        state: Arc<ClusterState>,
         placement: Placement,
         hold: Option<impl FnOnce() -> Arc<HoldToken>>,
         is_over: impl FnOnce() -> bool,
@@ -116,7 +116,6 @@ impl Listeners {
         if is_over() {
             return false;
         }
-        let state = subscribers.numbered(&change.state);
         // Without a listener to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
         let is_planned = matches!(change.hold, Some(Held::Intent(_)));
         let held =
@@ -146,8 +145,8 @@ impl Listeners {
         lock(&self.subscribers).listeners.iter().any(warms) || lock(&self.pending).iter().any(warms)
     }
 
-    /// A new incarnation of the node begins: listeners receive every member as down, until the next view.
-    pub(crate) fn restart(&self, node: Member) {
+    /// A new incarnation of the node begins: listeners receive every member as down, until the next view. Returns the `seq` at which it begins.
+    pub(crate) fn restart(&self, node: Member) -> u64 {
         let mut subscribers = lock(&self.subscribers);
         let before = Arc::clone(&subscribers.latest.state);
         if before.status == Status::Down {
@@ -156,9 +155,10 @@ impl Listeners {
             let change = closing(&before, node);
             subscribers.notify(&change, None, false);
         }
-        subscribers.base = subscribers.latest.state.seq;
+        let seq = subscribers.latest.state.seq;
         drop(subscribers);
         self.admit();
+        seq
     }
 
     fn admit(&self) {
@@ -207,16 +207,6 @@ impl Subscribers {
             }
             deliver(listener, change) == Delivery::Taken
         });
-    }
-
-    /// `state` with a number that goes on from the incarnations before.
-    fn numbered(&self, state: &Arc<ClusterState>) -> Arc<ClusterState> {
-        if self.base == 0 {
-            return Arc::clone(state);
-        }
-        let mut state = ClusterState::clone(state);
-        state.seq += self.base;
-        Arc::new(state)
     }
 }
 

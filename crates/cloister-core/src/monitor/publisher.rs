@@ -15,6 +15,8 @@ pub(crate) struct Publisher {
     incarnation: Arc<IncarnationState>,
     me: NodeId,
     published: Arc<Snapshot>,
+    /// The state of the core that is published.
+    decided: Arc<ClusterState>,
     /// The rings that were computed last, of views that may still come: the installed and the proposed one.
     computed: Vec<(Arc<View>, Arc<Rings>)>,
     /// The view that listeners got last as the one that is up, and its rings.
@@ -27,8 +29,9 @@ impl Publisher {
     /// The publisher of an incarnation that has not begun.
     pub(crate) fn new(shared: Arc<Shared>, incarnation: Arc<IncarnationState>) -> Self {
         let published = incarnation.snapshot();
-        let me = published.state().node.id.clone();
-        Self { shared, incarnation, me, published, computed: Vec::new(), notified: None, predecessor: None }
+        let (me, decided) = (published.state().node.id.clone(), Arc::clone(published.state()));
+        let (computed, notified, predecessor) = (Vec::new(), None, None);
+        Self { shared, incarnation, me, published, decided, computed, notified, predecessor }
     }
 
     /// The incarnation whose decisions are published.
@@ -42,7 +45,7 @@ impl Publisher {
         let state = node.state();
         // A lease is of the view that was reported as the one that is up.
         let lease = node.lease_until().filter(|_| state.status == Status::Up);
-        if Arc::ptr_eq(self.published.state(), state) {
+        if Arc::ptr_eq(&self.decided, state) {
             self.grant(lease);
             return;
         }
@@ -56,10 +59,19 @@ impl Publisher {
             let rings = self.rings(&view);
             (view, rings)
         });
-        let snapshot = Arc::new(Snapshot::new(Arc::clone(state), placed));
+        self.decided = Arc::clone(state);
+        let snapshot = Arc::new(Snapshot::new(self.incarnation.numbered(state), placed));
         self.published = Arc::clone(&snapshot);
         self.shared.publish(&self.incarnation, snapshot);
         self.grant(lease);
+    }
+
+    /// A state of the core as readers and listeners get it.
+    pub(crate) fn numbered(&self, state: &Arc<ClusterState>) -> Arc<ClusterState> {
+        match Arc::ptr_eq(&self.decided, state) {
+            true => Arc::clone(self.published.state()),
+            false => self.incarnation.numbered(state),
+        }
     }
 
     fn grant(&self, lease: Option<Time>) {

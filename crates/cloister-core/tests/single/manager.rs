@@ -63,6 +63,7 @@ async fn a_manager_that_crashes_is_started_again_and_handle_and_listeners_go_on(
     let (manager, _) = Actor::spawn(name, ManagerActor, arguments).await.unwrap();
     let changes = [crashed, until(Status::Up, &mut heard).await].concat();
     assert!(changes.iter().zip(&changes[1..]).all(|(one, next)| next.seq == one.seq + 1));
+    assert_eq!(cloister.state().seq, changes.last().unwrap().seq, "one number for listeners and readers");
     assert_ne!(cloister.node(), first, "an incarnation that forgot its promises is another incarnation");
     assert!(cloister.is_mine("any key"));
     Node { cloister, manager }.end().await;

@@ -110,7 +110,9 @@ async fn no_listener_and_no_caller_hears_of_a_change_of_an_incarnation_that_is_o
     let up = |incarnation: &IncarnationState| {
         let placement = Placement { moved: Vec::new(), rings: None, predecessor: None };
         let hold = None::<fn() -> Arc<HoldToken>>;
-        shared.listeners().notify(&comes_up(), placement, hold, || incarnation.is_over());
+        let change = comes_up();
+        let state = incarnation.numbered(&change.state);
+        shared.listeners().notify(&change, state, placement, hold, || incarnation.is_over());
         shared.announce_of(incarnation, Status::Up);
     };
     let first = shared.begin(node());

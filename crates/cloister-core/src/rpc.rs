@@ -47,7 +47,8 @@ pub use service::NodeSummary;
 
 impl Cloister {
     /// The actor that is registered under `name` on the owner of `key`. `None` before the first view, and when
-    /// there is no such actor that takes messages of type `M`.
+    /// there is no such actor. On this node it is also `None` if that takes messages of another type than `M`; for another node the type is not
+    /// compared, as in [`actor_on`](Cloister::actor_on).
     ///
     /// Messages to another node must stay below [`MAX_MESSAGE_LEN`]; [`cast`](Cloister::cast) and
     /// [`call`](Cloister::call) see to that.
@@ -76,8 +77,10 @@ impl Cloister {
         self.actor_on(name, &self.whois(key)?)
     }
 
-    /// The actor that is registered under `name` on `node`. `None` when there is no such actor that takes messages of
-    /// type `M`, or no link to that node.
+    /// The actor that is registered under `name` on `node`. `None` when there is no such actor, or no link to that node. On this node it is also
+    /// `None` if that takes messages of another type than `M`. For another node the type is not compared: the receiver decodes the bytes as its
+    /// own type, so a message of ractor's own derive may become a wrong value. One of `#[derive(Message)]` is refused there.
+    /// [`cast_on`](Cloister::cast_on) and [`call_on`](Cloister::call_on) compare the types.
     #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
         let destination = Destination::of_node(name, node, None);

@@ -30,6 +30,13 @@ enum WorkerMessage {
     Work(Vec<u8>, RpcReplyPort<String>),
 }
 
+/// What no worker takes.
+#[derive(RactorClusterMessage)]
+enum OtherMessage {
+    #[rpc]
+    Ask(RpcReplyPort<String>),
+}
+
 impl Actor for Worker {
     type Msg = WorkerMessage;
     type State = String;
@@ -110,6 +117,18 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
             && roles.iter().filter(|role| worker(role).is_some()).count() == 4
     })
     .await;
+
+    let good = on("good").unwrap();
+    assert!(
+        cloister.actor_on::<OtherMessage>("worker", &cloister.node()).is_none(),
+        "it takes other messages"
+    );
+    assert!(
+        cloister.actor_on::<OtherMessage>("worker", &good).is_some(),
+        "of another node that is not known"
+    );
+    let refused = cloister.call_on("worker", &good, OtherMessage::Ask, PATIENCE).await;
+    assert!(matches!(refused, Err(CallError::WrongMessage { .. })), "{refused:?}");
 
     let states = cloister.member_states(PATIENCE).await;
     assert!(states.failed.is_empty(), "{:?}", states.failed);

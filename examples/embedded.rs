@@ -79,7 +79,9 @@ impl Actor for Supervisor {
         arguments: &mut ManagerArguments,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorFailed(..) | SupervisionEvent::ActorTerminated(..) => {
+            SupervisionEvent::ActorFailed(..) => start(&myself, arguments).await,
+            // It was killed. One that has left ends without such a reason, and is not started again.
+            SupervisionEvent::ActorTerminated(_, _, Some(reason)) if reason == "killed" => {
                 start(&myself, arguments).await
             }
             _ => Ok(()),
@@ -104,4 +106,60 @@ async fn start(
     let name = Some("cloister".to_owned());
     Actor::spawn_linked(name, ManagerActor, arguments.clone(), supervisor.get_cell()).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister::Config;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+
+    /// The supervisor, which notes here that it has handled the end of its manager.
+    struct Watched(UnboundedSender<()>);
+
+    impl Actor for Watched {
+        type Msg = SupervisorMessage;
+        type State = ManagerArguments;
+        type Arguments = ManagerArguments;
+
+        async fn pre_start(
+            &self,
+            myself: ActorRef<SupervisorMessage>,
+            arguments: ManagerArguments,
+        ) -> Result<ManagerArguments, ActorProcessingErr> {
+            Supervisor.pre_start(myself, arguments).await
+        }
+
+        async fn handle_supervisor_evt(
+            &self,
+            myself: ActorRef<SupervisorMessage>,
+            event: SupervisionEvent,
+            arguments: &mut ManagerArguments,
+        ) -> Result<(), ActorProcessingErr> {
+            let is_end =
+                matches!(event, SupervisionEvent::ActorTerminated(..) | SupervisionEvent::ActorFailed(..));
+            Supervisor.handle_supervisor_evt(myself, event, arguments).await?;
+            if is_end {
+                self.0.send(())?;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_was_killed_is_started_again_and_one_that_has_left_is_not() {
+        let arguments = ManagerArguments::new(Config::new("embedded")).expect("it is valid");
+        let cloister = arguments.handle();
+        let (ended, mut ends) = unbounded_channel();
+        let (supervisor, _) = Actor::spawn(None, Watched(ended), arguments).await.expect("it starts");
+        for child in supervisor.get_children() {
+            child.kill();
+        }
+        ends.recv().await.expect("its end is handled");
+        cloister.wait_until_up(Duration::from_secs(30)).await.expect("it is alone");
+        cloister.leave().await;
+        ends.recv().await.expect("its end is handled");
+        assert_eq!(cloister.status(), Status::Stopped);
+    }
 }

@@ -5,8 +5,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cloister_net::runtime;
 use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::refusal::{Refusal, answer, refusal_of};
@@ -91,11 +93,15 @@ fn port<T: Send + 'static>(
     answered: impl FnOnce(Option<T>) + Send + 'static,
 ) -> RpcReplyPort<T> {
     let (sender, answer) = oneshot::<T>();
-    tokio::spawn(async move {
+    let passes_on = async move {
         let Ok(answer) = timeout(limit.unwrap_or(Duration::MAX), answer).await else { return };
         answered(answer.ok());
         drop(kept);
-    });
+    };
+    // A thread of the program's may have no runtime. Without a thread for that of the node the answer is dropped.
+    if let Some(runtime) = Handle::try_current().ok().or_else(|| runtime::handle().ok()) {
+        runtime.spawn(passes_on);
+    }
     match limit {
         Some(limit) => (sender, limit).into(),
         None => sender.into(),

@@ -103,6 +103,16 @@ async fn any_type_of_serde_travels() {
     assert!(first::Cart::serializable() && !Local::<u8>::serializable());
 }
 
+#[test]
+fn a_thread_without_a_runtime_sends_and_receives_a_message_with_a_port() {
+    alone!();
+    let (port, answer) = oneshot();
+    let received = travels(first::Cart::Count(port.into()));
+    let Some(first::Cart::Count(reply)) = received else { panic!("{received:?}") };
+    reply.send(7).unwrap();
+    assert_eq!(answer.blocking_recv(), Ok(7));
+}
+
 #[tokio::test]
 async fn an_answer_travels_back() {
     alone!();

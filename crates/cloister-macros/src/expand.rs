@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::LitStr;
+use syn::ext::IdentExt;
 
 use crate::input::{Message, Shape, Variant};
 
@@ -117,7 +118,7 @@ fn body_name(variant: &Variant) -> syn::Ident {
 
 /// The name of the type on the wire. Types of two modules differ, also where they are alike.
 fn type_name(message: &Message) -> TokenStream {
-    let ident = message.ident.to_string();
+    let ident = message.ident.unraw().to_string();
     match &message.options.name {
         Some(name) => quote! { #name },
         None => quote! { ::core::concat!(::core::module_path!(), "::", #ident) },
@@ -126,7 +127,7 @@ fn type_name(message: &Message) -> TokenStream {
 
 /// The variant with the name of its type.
 fn wire_name(message: &Message, variant: &Variant) -> TokenStream {
-    let (ident, variant) = (message.ident.to_string(), &variant.name);
+    let (ident, variant) = (message.ident.unraw().to_string(), &variant.name);
     match &message.options.name {
         Some(name) => format!("{name}::{variant}").to_token_stream(),
         None => quote! { ::core::concat!(::core::module_path!(), "::", #ident, "::", #variant) },
@@ -150,4 +151,24 @@ fn schema(message: &Message) -> String {
 fn path(cloister: &syn::Path, suffix: &str) -> LitStr {
     let path = cloister.to_token_stream().to_string().replace(' ', "");
     LitStr::new(&format!("{path}{suffix}"), proc_macro2::Span::call_site())
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::*;
+
+    #[test]
+    fn a_raw_identifier_travels_by_its_name() {
+        let raw = parse_quote! { enum r#gen { r#move { r#type: u8 } } };
+        let code = message(&Message::read(raw).unwrap_or_else(|error| panic!("{error}"))).to_string();
+        for part in [
+            "struct Body_move { r#type : u8 , }",
+            "\"::\" , \"gen\" , \"::\" , \"move\"",
+            "\"move { type: u8 }\"",
+        ] {
+            assert!(code.contains(part), "{part}: {code}");
+        }
+    }
 }

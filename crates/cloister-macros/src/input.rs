@@ -1,6 +1,7 @@
 //! What is read from the type.
 
 use proc_macro2::TokenTree;
+use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
@@ -117,7 +118,7 @@ impl Variant {
         if parts.iter().filter(|part| part.answer.is_some()).count() > 1 {
             return Err(Error::new(span, "a message is answered once: it has one `RpcReplyPort` at most"));
         }
-        let name = ident.as_ref().unwrap_or(type_name).to_string();
+        let name = ident.as_ref().unwrap_or(type_name).unraw().to_string();
         Ok(Self { ident, name, shape, parts })
     }
 
@@ -134,7 +135,7 @@ impl Variant {
 
 impl MessageField {
     fn read(at: usize, field: Field) -> Result<Self> {
-        let name = field.ident.as_ref().map_or_else(|| at.to_string(), |ident| ident.to_string());
+        let name = field.ident.as_ref().map_or_else(|| at.to_string(), |ident| ident.unraw().to_string());
         let binding = field.ident.unwrap_or_else(|| Ident::new(&format!("field_{at}"), field.ty.span()));
         let serde = field.attrs.into_iter().filter(|attribute| attribute.path().is_ident("serde")).collect();
         let read = Self { binding, name, answer: answer_of(&field.ty), ty: field.ty, serde };

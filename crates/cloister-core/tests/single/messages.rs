@@ -76,6 +76,15 @@ struct Tock {
     at: u64,
 }
 
+/// Named by words of the language.
+#[derive(Debug, cloister_core::Message)]
+#[message(crate = "cloister_core")]
+#[expect(non_camel_case_types)]
+enum r#gen {
+    r#move { r#type: u8, r#in: RpcReplyPort<u8> },
+    r#for(u8),
+}
+
 /// Stays in its process, so it may carry what cannot travel, and have parameters.
 #[derive(cloister_core::Message)]
 #[message(crate = "cloister_core", local)]
@@ -101,6 +110,16 @@ async fn any_type_of_serde_travels() {
     assert!(matches!(travels(first::Cart::Clear), Some(first::Cart::Clear)));
     assert!(matches!(travels(Tock { at: 9 }), Some(Tock { at: 9 })));
     assert!(first::Cart::serializable() && !Local::<u8>::serializable());
+}
+
+#[tokio::test]
+async fn raw_identifiers_travel() {
+    alone!();
+    let message = travels(r#gen::r#for(7));
+    assert!(matches!(message, Some(r#gen::r#for(7))), "{message:?}");
+    let (port, _) = oneshot();
+    let message = travels(r#gen::r#move { r#type: 8, r#in: port.into() });
+    assert!(matches!(message, Some(r#gen::r#move { r#type: 8, .. })), "{message:?}");
 }
 
 #[test]

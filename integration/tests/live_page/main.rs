@@ -271,3 +271,33 @@ fn the_page_goes_on_after_an_answer_that_is_not_of_a_node() {
     browser.until("document.getElementById('status').textContent === 'up'");
     check_quiet(&mut browser, &nodes[0]);
 }
+
+#[test]
+fn a_refresh_changes_what_differs_and_a_crowd_has_no_links_of_others() {
+    if !required("browser", "what the live page draws anew") {
+        return;
+    }
+    let (plans, mut nodes, mut browser) = page();
+    // The tags of a node stay the same; when it was heard last does not.
+    let same = "(() => { const rows = () => [...document.querySelectorAll('#members tr')]; const before = rows(); \
+                const tags = before.map(row => row.cells[6]); draw(); \
+                return rows().length === before.length && rows().every((row, at) => row === before[at] && row.cells[6] === tags[at]); })()";
+    assert_eq!(browser.evaluate(same), true);
+    // Rows still come and go, in the order of the nodes.
+    let names = "[...document.querySelectorAll('#members tr')].map(row => row.dataset.node).join() === nodes().map(node => node.name).join()";
+    nodes[1].kill();
+    browser.until(&format!("{MEMBERS} === 2 && {names}"));
+    nodes[1] = Node::start(&plans[1]);
+    browser.until(&format!("{MEMBERS} === 3 && {names}"));
+
+    let crowd = "(() => { const there = members; const made = Array.from({ length: 20 }, (_, n) => 'it@10.0.0.' + n + ':4370'); \
+                 members = { ...there, members: [...there.members, ...made.map(name => ({ ...there.members[1], name }))], \
+                   peers: [...there.peers, ...made.map(name => ({ ...there.peers[1], name, state: 'linked', reaches: made }))] }; \
+                 draw(); const drawn = ['.chord.reported', '.chord'].map(kind => document.querySelectorAll('#ring ' + kind).length); \
+                 members = there; draw(); return drawn; })()";
+    let drawn = browser.evaluate(crowd);
+    assert_eq!(drawn[0], 0, "{drawn}");
+    assert!(drawn[1].as_u64() >= Some(20), "its own links are drawn: {drawn}");
+    browser.until("document.querySelectorAll('#ring .chord.reported').length === 1");
+    check_quiet(&mut browser, &nodes[0]);
+}

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use cloister_core::{Cloister, Epoch, Slot};
 use cloister_table_proto::Event;
-use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
@@ -17,6 +16,7 @@ use crate::event::TableEvent;
 use crate::holds::Waits;
 use crate::message::{Answer, Outcome};
 use crate::options::TableOptions;
+use crate::reply::Reply;
 
 pub use crate::blob::Blob;
 pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
@@ -173,7 +173,7 @@ impl ServiceTable {
     ) -> Committed {
         let (port, answered) = oneshot();
         let operation = Commit { expected, new, answer };
-        self.core.commit(message, operation, RpcReplyPort::from(port));
+        self.core.commit(message, operation, Reply::from(port));
         match answered.await {
             Ok(Answer::Written(outcome)) => match decode(&outcome.0) {
                 Ok(Outcome::Returned(answer)) => Committed::Done(answer.0),

@@ -7,6 +7,7 @@
 //! ```
 
 mod clock;
+mod one_way;
 mod running;
 mod write_through;
 
@@ -21,12 +22,15 @@ use cloister_core::Slot;
 use cloister_core::internal::{LogLimiter, exponential, text};
 use cloister_core::telemetry::TARGET;
 use cloister_table::TableError;
-use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
+use cloister_table::service::{
+    Accepted, Bytes, Delivery, Leaving, Planned, ReplyTo, Service, ServiceTable, decode,
+};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
+use self::one_way::{OneWay, OneWays};
 use self::running::Running;
 use self::write_through::WriteThrough;
 use crate::answer;
@@ -59,6 +63,7 @@ pub(crate) struct Objects<E> {
     schedule: Schedule,
     replies: Arc<Replies>,
     waiting_bytes: AtomicUsize,
+    one_ways: Arc<OneWays>,
     timers_running: AtomicUsize,
     tasks: AtomicU64,
     /// From an announced round on, until its view has begun, all is written at once.
@@ -78,6 +83,8 @@ struct ActiveEntity<E> {
     object: Option<Object<E>>,
     /// The number of the task that works with it.
     task: Option<u64>,
+    /// That task handles a message whose sender waits for no answer.
+    handles_one_way: bool,
     used: Instant,
 }
 
@@ -88,8 +95,16 @@ impl<E> Default for ActiveEntity<E> {
             senders: HashMap::new(),
             object: None,
             task: None,
+            handles_one_way: false,
             used: Instant::now(),
         }
+    }
+}
+
+impl<E> ActiveEntity<E> {
+    /// How many messages wait here whose senders do not, beside the one that is handled.
+    fn one_ways(&self) -> usize {
+        self.inbox.iter().filter(|work| work.is_one_way()).count()
     }
 }
 
@@ -104,7 +119,8 @@ enum Work {
 /// A message in the inbox.
 struct Waiting {
     message: Accepted,
-    one_way: bool,
+    /// Its sender does not wait for an answer.
+    one_way: Option<OneWay>,
     since: Instant,
     /// Moves to [`ActiveEntity::senders`].
     reply: Option<ReplyTo>,
@@ -116,6 +132,10 @@ impl Work {
             Work::Message(Waiting { message, .. }) => message.message.len() + message.key.len(),
             Work::Timer | Work::Flush(_) => 0,
         }
+    }
+
+    fn is_one_way(&self) -> bool {
+        matches!(self, Work::Message(Waiting { one_way: Some(_), .. }))
     }
 }
 
@@ -130,6 +150,7 @@ impl<E: Entity> Objects<E> {
             schedule: Schedule::default(),
             replies,
             waiting_bytes: AtomicUsize::new(0),
+            one_ways: Arc::default(),
             timers_running: AtomicUsize::new(0),
             tasks: AtomicU64::new(0),
             writes_through: WriteThrough::default(),
@@ -195,7 +216,7 @@ impl<E: Entity> Objects<E> {
                 warn: &warn,
             };
             match work {
-                Work::Message(Waiting { message, one_way: true, .. }) => {
+                Work::Message(Waiting { message, one_way: Some(_one_way), .. }) => {
                     self.handle_one_way(&mut running, &with, &message).await;
                     running.sender_of(&message);
                 }
@@ -277,15 +298,21 @@ impl<E: Entity> Objects<E> {
                 Turn::NotDone(cause) => cause,
             };
             // A node that has begun anew has another task for the key.
+            let leaving = self.one_ways.leaving();
             let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node()) || !running.is_present();
-            let cause = match is_elsewhere {
-                true => match with.table.pass_on(message).await {
+            let passed_on = match &leaving {
+                Some(leaving) => Some(leaving.pass_on(message).await),
+                None if is_elsewhere => Some(with.table.pass_on(message).await),
+                None => None,
+            };
+            let cause = match passed_on {
+                Some(passed_on) => match passed_on {
                     Ok(()) => return,
                     Err(error @ TableError::Busy { .. }) => error.to_string(),
                     // It has waited for long, or it may be there.
                     Err(error) => break error.to_string(),
                 },
-                false => cause,
+                None => cause,
             };
             failures += 1;
             let pause = exponential(MIN_PAUSE, MAX_PAUSE, failures);
@@ -300,6 +327,20 @@ impl<E: Entity> Objects<E> {
     /// As [`warn`](Self::warn), of an encoded key.
     fn warn_of(&self, key: &[u8], what: &str, cause: &str) {
         self.warn(&text_of_key(key), what, cause);
+    }
+
+    /// So many messages are lost whose senders have been answered.
+    fn warn_of_lost(&self, one_ways: usize, cause: &str) {
+        if one_ways == 0 {
+            return;
+        }
+        let mut limiter = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(missed) = limiter.allow(Instant::now()) {
+            warn!(
+                target: TARGET, entity = E::NAME, messages = one_ways, error = cause, missed,
+                "messages without a waiting sender are lost; send them again"
+            );
+        }
     }
 
     /// This work is not done any more.
@@ -350,7 +391,7 @@ impl<E: Entity> Service for Objects<E> {
         if waiting >= MAX_INBOX || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_INBOX_BYTES {
             return delivery.busy();
         }
-        let one_way = delivery.one_way;
+        let one_way = delivery.one_way.then(|| self.one_ways.add());
         let (message, reply) = delivery.accept();
         let reply = match (message.id(), reply) {
             // It was handled, and is sent again since its reply takes long.
@@ -393,10 +434,12 @@ impl<E: Entity> Service for Objects<E> {
         self.writes_through.begin();
         let planned = Arc::new(planned);
         let is_lazy = matches!(self.options.durability, Durability::Lazy(_));
-        let keys: Vec<Bytes> = match is_lazy {
-            true => self.all().flat_map(|part| part.keys().cloned().collect::<Vec<_>>()).collect(),
-            false => Vec::new(),
+        // What was accepted from senders that do not wait is handled before the round begins, too.
+        let is_meant = |place: &ActiveEntity<E>| is_lazy || place.handles_one_way || place.one_ways() > 0;
+        let of_part = |part: MutexGuard<'_, HashMap<Bytes, ActiveEntity<E>>>| -> Vec<Bytes> {
+            part.iter().filter(|(_, place)| is_meant(place)).map(|(key, _)| Bytes::clone(key)).collect()
         };
+        let keys: Vec<Bytes> = self.all().flat_map(of_part).collect();
         for key in keys {
             self.give(table, &key, Work::Flush(Some(Arc::clone(&planned))));
         }
@@ -406,17 +449,25 @@ impl<E: Entity> Service for Objects<E> {
         self.writes_through.withdraw(Instant::now());
     }
 
+    fn leaves(&self, leaving: Leaving) {
+        self.one_ways.leave(leaving);
+    }
+
     fn repeats(&self) -> bool {
         self.options.store.is_none()
     }
 
     fn reset(&self) {
         self.replies.reset();
-        // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
+        self.one_ways.reset();
+        // Those that work now put nothing back. What waits is dropped: calls are sent again by their clients.
+        let mut lost = 0;
         for mut part in self.all() {
             self.forget(part.values().flat_map(|place| &place.inbox));
+            lost += part.values().map(ActiveEntity::one_ways).sum::<usize>();
             part.clear();
         }
+        self.warn_of_lost(lost, "their node begins anew");
         self.ended();
     }
 }

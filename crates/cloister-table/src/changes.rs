@@ -7,6 +7,7 @@ use cloister_table_proto::{Event, Placement};
 
 use crate::core::{Core, SHARDS};
 use crate::holds::Waits;
+use crate::leaving::Leaving;
 
 /// Makes events of changes.
 pub(crate) struct Changes {
@@ -60,6 +61,11 @@ impl Changes {
             self.core.view.down(matches!(event, Event::Leaves));
         }
         self.core.handle(&event);
+        if matches!(event, Event::Leaves)
+            && let Some((service, table)) = self.core.service()
+        {
+            service.leaves(Leaving::new(table));
+        }
         if let Event::Up(placement) = event {
             // This node sends operations by this view from now on.
             if self.core.view.up(placement.epoch()) {
@@ -92,8 +98,8 @@ impl Changes {
     /// Has the round wait for all shards. What was not offered is not waited for.
     fn hold(&self, what: Waits, change: &StateChange) {
         let parts = match what {
-            Waits::Planned(_) => self.core.parts(),
-            Waits::View(_) | Waits::Leave => 0..SHARDS,
+            Waits::Planned(_) | Waits::Leave => self.core.parts(),
+            Waits::View(_) => 0..SHARDS,
         };
         if let Some(hold) = change.hold() {
             self.core.holds.put(what, hold, parts);

@@ -21,6 +21,7 @@ use crate::options::TableOptions;
 pub use crate::blob::Blob;
 pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
 pub use crate::error::{Destination, answered};
+pub use crate::leaving::Leaving;
 pub use crate::options::{decode, encode};
 pub use cloister_table_proto::Bytes;
 
@@ -43,6 +44,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// What was planned is withdrawn: its round begins, or it comes to nothing.
     fn withdrawn(&self) {}
+
+    /// This node leaves. It serves nothing any more, and stays linked until `leaving` is dropped, or `timing.leave_timeout` is over.
+    fn leaves(&self, leaving: Leaving) {
+        drop(leaving);
+    }
 
     /// Whether a message whose answer was lost is sent again, which a table notices.
     fn repeats(&self) -> bool {
@@ -250,6 +256,11 @@ mod tests {
 
         fn withdrawn(&self) {
             self.note("withdrawn");
+        }
+
+        fn leaves(&self, leaving: Leaving) {
+            self.note("leaves");
+            drop(leaving);
         }
 
         fn reset(&self) {}

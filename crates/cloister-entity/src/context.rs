@@ -112,7 +112,7 @@ impl<E: Entity> Context<'_, E> {
     ///
     /// The timer is part of the state: it is written with it, moves with it, and is gone if the handler fails. The message is handled
     /// once, by the owner of that time, not before the time has passed by the wall clock of that node. If its handler fails, it is
-    /// sent again after a second.
+    /// sent again after a second. Other timers go on meanwhile.
     ///
     /// # Errors
     ///

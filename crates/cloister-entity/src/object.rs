@@ -22,7 +22,7 @@ use crate::options::{Durability, EntityOptions};
 use crate::recent::Recent;
 use crate::row;
 use crate::store::EntityId;
-use crate::timers::{Timers, now};
+use crate::timers::{Paused, Timers, now};
 use crate::views::Views;
 
 /// What is logged where that happens.
@@ -134,9 +134,9 @@ impl<E: Entity> Object<E> {
         self.awaited.as_ref().is_some_and(|awaited| Arc::strong_count(awaited) > 1)
     }
 
-    /// When its first timer is due.
-    pub(crate) fn due(&self) -> Option<u64> {
-        self.timers.earliest()
+    /// Its timers, if it has any.
+    pub(crate) fn timers(&self) -> Option<&Timers> {
+        self.timers.earliest().map(|_| &self.timers)
     }
 
     /// The state and the timers, encoded, and whether the state is not that of a new entity.
@@ -233,26 +233,27 @@ pub(crate) async fn handle<E: Entity>(
     with: &Surroundings<'_>,
     message: &Accepted,
 ) -> Turn {
-    turn(object, with, message.clone(), false).await
+    turn(object, with, message.clone(), None).await
 }
 
-/// Handles the message of a timer, if one is due.
+/// Handles the message of a timer, if one is due that is not paused.
 pub(crate) async fn handle_timer<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     key: &Bytes,
+    paused: &mut Paused,
 ) -> Turn {
     // Which one is known when the state is there.
-    turn(object, with, Accepted::own(key.clone(), Bytes::default()), true).await
+    turn(object, with, Accepted::own(key.clone(), Bytes::default()), Some(paused)).await
 }
 
 async fn turn<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     mut message: Accepted,
-    is_timer: bool,
+    timer: Option<&mut Paused>,
 ) -> Turn {
-    let table = with.table;
+    let (table, is_timer) = (with.table, timer.is_some());
     let Some(epoch) = table.claim() else { return not_served(object, with, &message.key) };
     let Some(row) = table.read(&message.key) else { return not_served(object, with, &message.key) };
     if table.is_committed(&message) {
@@ -265,8 +266,8 @@ async fn turn<E: Entity>(
     if let Some(answer) = message.ids().find_map(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
-    if is_timer {
-        match present.timers.take_due(now()) {
+    if let Some(paused) = timer {
+        match present.timers.take_due(now(), paused) {
             Some(due) => message.message = due,
             // It was cancelled, or handled.
             None => return Turn::Done(Bytes::default()),

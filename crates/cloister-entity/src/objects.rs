@@ -235,11 +235,12 @@ impl<E: Entity> Objects<E> {
                 Work::Timer => {
                     running.has_timer = true;
                     let object = &mut running.object;
-                    let turn = AssertUnwindSafe(object::handle_timer(object, &with, &key));
+                    let mut paused = self.schedule.paused(&key);
+                    let turn = AssertUnwindSafe(object::handle_timer(object, &with, &key, &mut paused));
                     let turn = turn.catch_unwind().await;
                     let turn = turn.unwrap_or_else(|panic| panicked(object, &with, panic.as_ref()));
                     running.has_timer = false;
-                    self.timer_is_over(&table, &key, &text, running.object.as_ref(), turn);
+                    self.timer_is_over(&with, &key, running.object.as_ref(), turn, paused);
                 }
                 Work::Flush(_planned) => {
                     let object = &mut running.object;

@@ -44,21 +44,48 @@ impl Timers {
         self.timers.len() < before
     }
 
-    /// Takes the message of the timer that is due first, if it is due now.
-    pub(crate) fn take_due(&mut self, now: u64) -> Option<Bytes> {
-        let first = self
-            .timers
-            .iter()
-            .filter(|timer| timer.due <= now)
-            .min_by_key(|timer| (timer.due, timer.id.0))?;
-        let id = first.id;
+    /// Takes the message of the timer that is due first, if it is due now. One that is paused is due when its pause is over.
+    pub(crate) fn take_due(&mut self, now: u64, paused: &mut Paused) -> Option<Bytes> {
+        paused.until.retain(|(id, _)| self.timers.iter().any(|timer| timer.id == *id));
+        let due = self.timers.iter().filter(|timer| paused.due(timer) <= now);
+        let id = due.min_by_key(|timer| (paused.due(timer), timer.id.0))?.id;
         let at = self.timers.iter().position(|timer| timer.id == id)?;
-        Some(self.timers.remove(at).message.0)
+        let message = self.timers.remove(at).message.0;
+        paused.tried = Some((id, self.earliest_but(paused)));
+        Some(message)
+    }
+
+    /// When the first is due that is not paused, or whose pause is over.
+    pub(crate) fn earliest_but(&self, paused: &Paused) -> Option<u64> {
+        self.timers.iter().map(|timer| paused.due(timer)).min()
     }
 
     /// When the first is due.
     pub(crate) fn earliest(&self) -> Option<u64> {
         self.timers.iter().map(|timer| timer.due).min()
+    }
+}
+
+/// The timers of an entity whose messages were not handled. Each is tried again after a pause, and the others are handled meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paused {
+    until: Vec<(TimerId, u64)>,
+    /// The timer whose message is handled now, and when the next of the others is due.
+    tried: Option<(TimerId, Option<u64>)>,
+}
+
+impl Paused {
+    fn due(&self, timer: &Timer) -> u64 {
+        let until = self.until.iter().find(|(id, _)| *id == timer.id).map_or(0, |(_, until)| *until);
+        timer.due.max(until)
+    }
+
+    /// The message of the timer was not handled. Returns when the next one is due.
+    fn pause(&mut self, until: u64) -> u64 {
+        let Some((tried, others)) = self.tried.take() else { return until };
+        self.until.retain(|(id, _)| *id != tried);
+        self.until.push((tried, until));
+        others.map_or(until, |others| others.min(until))
     }
 }
 
@@ -70,6 +97,8 @@ pub(crate) struct Schedule(Mutex<Times>);
 struct Times {
     order: BTreeSet<(u64, Bytes)>,
     of_key: HashMap<Bytes, u64>,
+    /// Of entities whose timers were not handled.
+    paused: HashMap<Bytes, Paused>,
 }
 
 /// The time of a key whose timer is being handled. None is earlier.
@@ -118,6 +147,29 @@ impl Schedule {
         }
     }
 
+    /// The timers of a key that were not handled.
+    pub(crate) fn paused(&self, key: &Bytes) -> Paused {
+        self.lock().paused.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The message of a timer was handled, or none was due.
+    pub(crate) fn handled(&self, key: &Bytes, mut paused: Paused) {
+        paused.tried = None;
+        let known = &mut self.lock().paused;
+        if paused.until.is_empty() {
+            known.remove(key);
+        } else {
+            known.insert(Bytes::clone(key), paused);
+        }
+    }
+
+    /// The message of a timer was not handled, and is tried again at `until`. Those of the others are handled meanwhile.
+    pub(crate) fn failed(&self, key: &Bytes, mut paused: Paused, until: u64) {
+        let next = paused.pause(until);
+        self.handled(key, paused);
+        self.add(next, Bytes::clone(key));
+    }
+
     pub(crate) fn clear(&self) {
         *self.lock() = Times::default();
     }
@@ -129,18 +181,51 @@ mod tests {
 
     #[test]
     fn timers_come_in_order_of_their_times_and_a_cancelled_one_does_not() {
-        let mut timers = Timers::default();
+        let (mut timers, mut paused) = (Timers::default(), Paused::default());
         let late = timers.add(0, 30, b"late".to_vec().into());
         timers.add(0, 10, b"first".to_vec().into());
         timers.add(0, 10, b"second".to_vec().into());
         assert_eq!(timers.earliest(), Some(10));
-        assert_eq!(timers.take_due(9), None);
-        assert_eq!(timers.take_due(10).as_deref(), Some(b"first".as_slice()));
-        assert_eq!(timers.take_due(10).as_deref(), Some(b"second".as_slice()));
-        assert_eq!(timers.take_due(10), None);
+        assert_eq!(timers.take_due(9, &mut paused), None);
+        assert_eq!(timers.take_due(10, &mut paused).as_deref(), Some(b"first".as_slice()));
+        assert_eq!(timers.take_due(10, &mut paused).as_deref(), Some(b"second".as_slice()));
+        assert_eq!(timers.take_due(10, &mut paused), None);
         assert!(timers.remove(late));
         assert!(!timers.remove(late));
         assert_eq!(timers.earliest(), None);
+    }
+
+    #[test]
+    fn a_timer_that_was_not_handled_lets_the_others_go_first() {
+        let key: Bytes = b"a".as_slice().into();
+        let schedule = Schedule::default();
+        let mut timers = Timers::default();
+        for (due, message) in [(10, "fails"), (20, "fails, too"), (30, "third")] {
+            timers.add(0, due, message.as_bytes().to_vec().into());
+        }
+        let before = timers.clone();
+        for (message, next) in [("fails", 20), ("fails, too", 30)] {
+            // What a handler that fails has left is taken back.
+            timers = before.clone();
+            let mut paused = schedule.paused(&key);
+            assert_eq!(timers.take_due(40, &mut paused).as_deref(), Some(message.as_bytes()));
+            schedule.failed(&key, paused, 1_040);
+            assert_eq!(schedule.next(), Some(next));
+            assert_eq!(schedule.take_due(40), Some(Bytes::clone(&key)));
+            schedule.over(&key);
+        }
+        timers = before;
+        let mut paused = schedule.paused(&key);
+        assert_eq!(timers.take_due(40, &mut paused).as_deref(), Some(b"third".as_slice()));
+        assert_eq!(timers.take_due(1_039, &mut paused), None);
+        assert_eq!(timers.earliest_but(&paused), Some(1_040));
+        assert_eq!(timers.earliest(), Some(10), "the row has its time");
+        assert_eq!(timers.take_due(1_040, &mut paused).as_deref(), Some(b"fails".as_slice()));
+        assert_eq!(timers.take_due(1_040, &mut paused).as_deref(), Some(b"fails, too".as_slice()));
+        // Nothing is kept of timers that are gone.
+        assert_eq!(timers.take_due(1_040, &mut paused), None);
+        schedule.handled(&key, paused);
+        assert!(schedule.lock().paused.is_empty());
     }
 
     #[test]

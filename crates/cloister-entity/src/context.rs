@@ -143,7 +143,7 @@ impl<E: Entity> Context<'_, E> {
     /// #[derive(Default, Serialize, Deserialize)]
     /// struct Gate {
     ///     is_open: bool,
-    ///     #[serde(skip)]
+    ///     #[serde(default)]
     ///     waiting: Vec<ReplyLater<Gate>>,
     /// }
     ///

@@ -46,7 +46,7 @@
 //! - `objects/one_way.rs`: messages that were accepted and whose senders do not wait; a node that leaves waits for them.
 //! - `objects/write_through.rs`: when states that are written lazily are written at once.
 //! - `object.rs`, `object/handler.rs`, `object/writing.rs`: one entity: load; a message in its handler; write.
-//! - `later.rs`: replies that are given after their handler has returned.
+//! - `later.rs`, `later/named.rs`: replies that are given after their handler has returned, and their names in a state.
 //! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.
 //! - `store.rs`: where states are kept, if not on the nodes.
 //! - `views.rs`: which views this node was up in, without a gap.

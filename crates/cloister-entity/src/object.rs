@@ -17,7 +17,7 @@ pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
-use crate::later::Replies;
+use crate::later::{Names, Replies, in_state};
 use crate::options::{Durability, EntityOptions};
 use crate::recent::Recent;
 use crate::row;
@@ -47,6 +47,8 @@ pub(crate) struct Object<E> {
     recent: Recent,
     /// As long as another one has it, a reply is to be given.
     awaited: Option<Arc<()>>,
+    /// The replies whose names are in the state that a message which fails is taken back to.
+    named: Names,
 }
 
 /// A state and its timers, as they are written.
@@ -56,6 +58,16 @@ struct Encoded {
     row: Option<Bytes>,
     /// What the store has.
     saved: Option<Vec<u8>>,
+}
+
+/// What a message has left.
+#[derive(Default)]
+struct Left {
+    encoded: Encoded,
+    /// Whether the state is not that of a new entity.
+    is_changed: bool,
+    /// The replies whose names are in it. `None` if they are as before.
+    named: Option<Names>,
 }
 
 /// What messages have left that were answered, and is not written yet.
@@ -101,8 +113,10 @@ impl Surroundings<'_> {
 
 impl<E: Entity> Object<E> {
     /// The entity of what is written.
-    fn load(written: Encoded, is_stored: bool, epoch: Epoch) -> Result<Self, Failure> {
-        let (state, timers) = decoded(&written, is_stored)?;
+    fn load(written: Encoded, with: &Surroundings<'_>, epoch: Epoch) -> Result<Self, Failure> {
+        let (is_stored, mut awaited) = (with.options.store.is_some(), None);
+        let (decoded, named) = in_state(with.replies, &mut awaited, || decoded(&written, is_stored));
+        let (state, timers) = decoded?;
         let (state, new) = match state {
             Some(state) => (state, None),
             None => {
@@ -120,7 +134,8 @@ impl<E: Entity> Object<E> {
             unwritten: None,
             attempted: None,
             recent: Recent::default(),
-            awaited: None,
+            awaited,
+            named,
         })
     }
 
@@ -139,14 +154,16 @@ impl<E: Entity> Object<E> {
         self.timers.earliest().map(|_| &self.timers)
     }
 
-    /// The state and the timers, encoded, and whether the state is not that of a new entity.
-    fn encoded(&self, options: &EntityOptions) -> Result<(Encoded, bool), Failure> {
-        let state = encode(&self.state).map_err(Failure::NotWritable)?;
+    /// The state and the timers, encoded.
+    fn encoded(&mut self, with: &Surroundings<'_>) -> Result<Left, Failure> {
+        let options = with.options;
+        let (state, named) = in_state(with.replies, &mut self.awaited, || encode(&self.state));
+        let state = state.map_err(Failure::NotWritable)?;
         within_limits(state.len(), options)?;
         let is_changed = self.new.as_ref() != Some(&state);
         let row = self.to_row(is_changed.then_some(&state), options)?;
         let saved = (is_changed && options.store.is_some()).then_some(state);
-        Ok((Encoded { row, saved }, is_changed))
+        Ok(Left { encoded: Encoded { row, saved }, is_changed, named: Some(named) })
     }
 
     /// The row of this encoded state, `None` if it is that of a new entity, and of the timers.
@@ -175,7 +192,10 @@ impl<E: Entity> Object<E> {
     }
 
     /// Keeps what an answered message has left, to be written later.
-    fn keep(&mut self, encoded: Encoded, is_changed: bool) {
+    fn keep(&mut self, Left { encoded, is_changed, named }: Left) {
+        if let Some(named) = named {
+            self.named = named;
+        }
         if *self.kept() == encoded {
             return;
         }
@@ -198,13 +218,15 @@ fn decoded<E: Entity>(encoded: &Encoded, is_stored: bool) -> Result<(Option<E>, 
 /// Takes back what a message has left that is not applied. The state is again as those have left it that were.
 pub(crate) fn restore<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>) {
     let Some(mut present) = object.take() else { return };
-    if present.unwritten.is_none() && present.recent.is_empty() {
+    if present.unwritten.is_none() && present.recent.is_empty() && present.named.is_empty() {
         // The next message loads it.
         return;
     }
     let is_stored = with.options.store.is_some();
+    let mut awaited = present.awaited.clone();
     let before = AssertUnwindSafe(|| {
-        let (state, timers) = decoded::<E>(present.kept(), is_stored)?;
+        let (decoded, _) = in_state(with.replies, &mut awaited, || decoded::<E>(present.kept(), is_stored));
+        let (state, timers) = decoded?;
         Ok::<_, Failure>((state.unwrap_or_default(), timers))
     });
     let cause = match catch_unwind(before) {
@@ -313,8 +335,8 @@ async fn apply<E: Entity>(
     if is_forgotten {
         return write(object, with, epoch, message, answer, None).await;
     }
-    let (encoded, is_changed) = match present.encoded(with.options) {
-        Ok(encoded) => encoded,
+    let left = match present.encoded(with) {
+        Ok(left) => left,
         Err(failure) => {
             restore(object, with);
             return Turn::Done(answer::failure(&failure));
@@ -322,15 +344,15 @@ async fn apply<E: Entity>(
     };
     let has_failed = present.unwritten.as_ref().is_some_and(|unwritten| unwritten.has_failed);
     let is_lazy = matches!(with.options.durability, Durability::Lazy(_)) && !with.writes_through;
-    if !is_lazy || (has_failed && *present.kept() != encoded) {
-        return write(object, with, epoch, message, answer, Some((encoded, is_changed))).await;
+    if !is_lazy || (has_failed && *present.kept() != left.encoded) {
+        return write(object, with, epoch, message, answer, Some(left)).await;
     }
     // Another node may have the key by now, and nothing but this look tells.
     if with.table.claim() != Some(epoch) {
         restore(object, with);
         return Turn::NotDone(CLAIM_LOST.to_owned());
     }
-    present.keep(encoded, is_changed);
+    present.keep(left);
     for id in message.ids() {
         present.recent.add(id, message, &answer);
     }
@@ -401,10 +423,10 @@ async fn load<E: Entity>(
     // What this node was to write when a view ended is written.
     let before = object.take_if(|object| object.attempted.as_ref() == Some(&written));
     drop_unwritten(object, with, "another node has written it meanwhile");
-    let loaded = Object::load(written, store.is_some(), epoch);
+    let loaded = Object::load(written, with, epoch);
     let mut loaded = loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?;
     if let Some(before) = before {
-        (loaded.recent, loaded.awaited) = (before.recent, before.awaited);
+        (loaded.recent, loaded.awaited) = (before.recent, loaded.awaited.or(before.awaited));
         loaded.recent.are_written();
     }
     *object = Some(loaded);

@@ -9,24 +9,25 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::handler::text_of;
-use super::{Encoded, Object, Surroundings, Turn, drop_unwritten, load, not_served, restore};
+use super::{Encoded, Left, Object, Surroundings, Turn, drop_unwritten, load, not_served, restore};
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
 use crate::store::StoreError;
 
-/// Writes a state for a message, with whether it is not that of a new entity; `None` removes it.
+/// Writes what a message has left; `None` removes the state.
 pub(super) async fn write<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     epoch: Epoch,
     message: &Accepted,
     answer: Bytes,
-    new: Option<(Encoded, bool)>,
+    left: Option<Left>,
 ) -> Turn {
     let Some(present) = object.as_mut() else { return Turn::Uncertain };
-    let is_forgotten = new.is_none();
-    let (encoded, is_changed) = new.unwrap_or_default();
+    let is_forgotten = left.is_none();
+    let left = left.unwrap_or_default();
+    let encoded = &left.encoded;
     let may_be_attempted = present.attempted.is_some();
     let mut is_saved = false;
     if let Some(store) = &with.options.store
@@ -37,7 +38,7 @@ pub(super) async fn write<E: Entity>(
         if let Err(error) = caught(limit, async { store.save(with.id::<E>(), epoch, saved).await }).await {
             match &error {
                 StoreError::Fenced(_) => lose(object, with, "another node has saved it meanwhile"),
-                StoreError::Failed(_) => fail(object, with, Some(encoded)),
+                StoreError::Failed(_) => fail(object, with, Some(left.encoded)),
             }
             return of_store(error, Failure::NotSaved);
         }
@@ -50,7 +51,7 @@ pub(super) async fn write<E: Entity>(
     {
         match is_forgotten {
             true => *object = None,
-            false => present.is_written(encoded, is_changed),
+            false => present.is_written(left),
         }
         return Turn::Done(answer);
     }
@@ -58,10 +59,12 @@ pub(super) async fn write<E: Entity>(
     let committed = with.table.commit(message, before, after, answer).await;
     match &committed {
         Committed::Done(_) if is_forgotten => *object = None,
-        Committed::Done(_) => present.is_written(encoded, is_changed),
+        Committed::Done(_) => present.is_written(left),
         Committed::Changed => lose(object, with, "another node has written it meanwhile"),
-        Committed::Full { .. } | Committed::Refused(_) => fail(object, with, is_saved.then_some(encoded)),
-        Committed::Uncertain => fail(object, with, Some(encoded)),
+        Committed::Full { .. } | Committed::Refused(_) => {
+            fail(object, with, is_saved.then_some(left.encoded))
+        }
+        Committed::Uncertain => fail(object, with, Some(left.encoded)),
     }
     match of_commit(committed) {
         // The timers are as they were, but the state is not.
@@ -109,13 +112,14 @@ pub(crate) async fn flush<E: Entity>(
     else {
         return Turn::Done(Bytes::default());
     };
-    let new = (unwritten.encoded.clone(), unwritten.is_changed);
+    let (encoded, is_changed) = (unwritten.encoded.clone(), unwritten.is_changed);
+    let left = Left { encoded, is_changed, named: None };
     // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
     let (message, answer) = present
         .recent
         .last()
         .unwrap_or_else(|| (Accepted::own(Bytes::clone(key), Bytes::default()), Bytes::default()));
-    let turn = write(object, with, epoch, &message, answer, Some(new)).await;
+    let turn = write(object, with, epoch, &message, answer, Some(left)).await;
     if let (Turn::NotDone(_), Some(object)) = (&turn, object) {
         // The number may be the reason. The next time it is written under none.
         object.recent.are_written();
@@ -166,11 +170,14 @@ pub(super) fn of_commit(committed: Committed) -> Turn {
 }
 
 impl<E: Entity> Object<E> {
-    fn is_written(&mut self, written: Encoded, is_changed: bool) {
+    fn is_written(&mut self, Left { encoded, is_changed, named }: Left) {
         if is_changed {
             self.new = None;
         }
-        self.written = written;
+        if let Some(named) = named {
+            self.named = named;
+        }
+        self.written = encoded;
         (self.unwritten, self.attempted) = (None, None);
         self.recent.are_written();
     }

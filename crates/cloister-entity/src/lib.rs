@@ -64,6 +64,8 @@ mod options;
 mod recent;
 mod row;
 mod store;
+#[cfg(test)]
+mod testing;
 mod timers;
 mod views;
 

@@ -77,7 +77,7 @@ pub(crate) struct Objects<E> {
 /// An entity that has work, or has had some a short time ago.
 struct ActiveEntity<E> {
     inbox: VecDeque<Work>,
-    /// The senders of the messages in the inbox, and of the one that is handled; `None` if it waits for no answer.
+    /// The senders of the messages in the inbox, and of the one that is handled, by all of their names; `None` if it waits for no answer.
     senders: HashMap<(u64, u64), Option<ReplyTo>>,
     /// `None` while a task works with it, or if it has to be loaded.
     object: Option<Object<E>>,
@@ -105,6 +105,22 @@ impl<E> ActiveEntity<E> {
     /// How many messages wait here whose senders do not, beside the one that is handled.
     fn one_ways(&self) -> usize {
         self.inbox.iter().filter(|work| work.is_one_way()).count()
+    }
+
+    /// Whether a message is here under any of its names: it may come from its sender, and from each node that has passed it on. Else it is
+    /// here from now on. Its sender is the one that has sent it last.
+    fn has_taken(&mut self, message: &Accepted, reply: &mut Option<ReplyTo>) -> bool {
+        let is_here = names_of(message).any(|name| self.senders.contains_key(&name));
+        if !is_here {
+            self.senders.extend(names_of(message).map(|name| (name, None)));
+        }
+        // A call has one name.
+        if let Some(sender) = names_of(message).last().and_then(|name| self.senders.get_mut(&name))
+            && reply.is_some()
+        {
+            *sender = reply.take();
+        }
+        is_here
     }
 }
 
@@ -180,8 +196,7 @@ impl<E: Entity> Objects<E> {
         let mut part = self.part(key);
         let place = part.entry(Bytes::clone(key)).or_default();
         if let Work::Message(Waiting { message, reply, .. }) = &mut work
-            && let Some(name) = sent_as(message)
-            && place.senders.insert(name, reply.take()).is_some()
+            && place.has_taken(message, reply)
         {
             return;
         }
@@ -216,8 +231,8 @@ impl<E: Entity> Objects<E> {
                 warn: &warn,
             };
             match work {
-                Work::Message(Waiting { message, one_way: Some(_one_way), .. }) => {
-                    self.handle_one_way(&mut running, &with, &message).await;
+                Work::Message(Waiting { message, one_way: Some(_one_way), since, .. }) => {
+                    self.handle_one_way(&mut running, &with, &message, since).await;
                     running.sender_of(&message);
                 }
                 Work::Message(Waiting { message, since, reply, .. }) => {
@@ -280,21 +295,28 @@ impl<E: Entity> Objects<E> {
     }
 
     /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
-    async fn handle_one_way(&self, running: &mut Running<E>, with: &Surroundings<'_>, message: &Accepted) {
-        let (began, cloister) = (Instant::now(), with.table.cloister());
+    /// One that has waited for longer than it may be tried is tried once.
+    async fn handle_one_way(
+        &self,
+        running: &mut Running<E>,
+        with: &Surroundings<'_>,
+        message: &Accepted,
+        since: Instant,
+    ) {
+        let cloister = with.table.cloister();
         let mut failures = 0;
         let cause = loop {
             let cause = match self.handle(&mut running.object, with, message).await {
                 Turn::Done(answer) => {
                     if let Some(failure) = answer::failed(&answer) {
                         let cause = failure.to_string();
-                        self.warn(with.key, "a message without a waiting sender was not handled", &cause);
+                        (with.warn)("a message without a waiting sender was not handled", &cause);
                     }
                     return;
                 }
                 Turn::Uncertain => {
                     let cause = "its view ended before all copies had it";
-                    return self.warn(with.key, "a message without a waiting sender may be lost", cause);
+                    return (with.warn)("a message without a waiting sender may be lost", cause);
                 }
                 Turn::NotDone(cause) => cause,
             };
@@ -317,12 +339,12 @@ impl<E: Entity> Objects<E> {
             };
             failures += 1;
             let pause = exponential(MIN_PAUSE, MAX_PAUSE, failures);
-            if began.elapsed() + pause >= self.options.timeout {
+            if since.elapsed() + pause >= self.options.timeout {
                 break cause;
             }
             sleep(pause).await;
         };
-        self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
+        (with.warn)("a message without a waiting sender is lost; send it again", &cause);
     }
 
     /// As [`warn`](Self::warn), of an encoded key.
@@ -368,9 +390,9 @@ fn text_of_key(key: &[u8]) -> String {
     decode(key).unwrap_or_default()
 }
 
-/// What names a message: its sender, and its number there. Each has one.
-fn sent_as(message: &Accepted) -> Option<(u64, u64)> {
-    message.id().map(|id| (id.client, id.number))
+/// What names a message: each that has sent it, with its number there.
+fn names_of(message: &Accepted) -> impl Iterator<Item = (u64, u64)> {
+    message.ids().map(|id| (id.client, id.number))
 }
 
 /// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
@@ -472,3 +494,6 @@ impl<E: Entity> Service for Objects<E> {
         self.ended();
     }
 }
+
+#[cfg(test)]
+mod tests;

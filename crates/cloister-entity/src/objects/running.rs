@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cloister_table::service::{Accepted, Bytes, ReplyTo};
 
-use super::{Objects, Work, sent_as};
+use super::{Objects, Work, names_of};
 use crate::entity::Entity;
 use crate::object::{LOST, Object};
 
@@ -63,7 +63,7 @@ impl<E: Entity> Running<E> {
     pub(super) fn sender_of(&self, message: &Accepted) -> Option<ReplyTo> {
         let mut part = self.objects.part(&self.key);
         let place = part.get_mut(&self.key).filter(|place| place.task == Some(self.number))?;
-        place.senders.remove(&sent_as(message)?)?
+        names_of(message).filter_map(|name| place.senders.remove(&name)).flatten().last()
     }
 }
 

@@ -432,3 +432,6 @@ async fn load<E: Entity>(
     *object = Some(loaded);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! For tests: a node that is alone, with a table whose messages the test gets.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cloister_core::{Cloister, Config, ManagerArguments, Slot};
 use cloister_table::TableOptions;
 use cloister_table::service::{Accepted, Bytes, Delivery, Planned, Service, ServiceTable, encode};
+use cloister_testkit::wait::until_async;
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -15,16 +15,29 @@ use crate::object::Surroundings;
 use crate::options::EntityOptions;
 use crate::views::Views;
 
-/// Gives each message to the test, or drops it.
+/// What becomes of messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// They are accepted, and the test gets them.
+    Accept,
+    /// They are dropped, so it is not known what became of them.
+    Drop,
+    /// They are kept, so their sender waits.
+    Keep,
+}
+
 struct ToTest {
     accepted: UnboundedSender<Accepted>,
-    drops: AtomicBool,
+    mode: Mutex<Mode>,
+    kept: Mutex<Vec<Delivery>>,
 }
 
 impl Service for ToTest {
     fn deliver(&self, _: &ServiceTable, delivery: Delivery) {
-        if !self.drops.load(Ordering::SeqCst) {
-            self.accepted.send(delivery.accept().0).unwrap();
+        match *self.mode.lock().unwrap() {
+            Mode::Accept => self.accepted.send(delivery.accept().0).unwrap(),
+            Mode::Drop => drop(delivery),
+            Mode::Keep => self.kept.lock().unwrap().push(delivery),
         }
     }
 
@@ -52,16 +65,30 @@ impl Node {
     pub(crate) async fn start(name: &str, table: TableOptions) -> Self {
         let mut arguments = ManagerArguments::new(Config::new(name)).unwrap();
         let (sender, accepted) = unbounded_channel();
-        let service = Arc::new(ToTest { accepted: sender, drops: AtomicBool::new(false) });
+        let service =
+            Arc::new(ToTest { accepted: sender, mode: Mutex::new(Mode::Accept), kept: Mutex::default() });
         let table = ServiceTable::define(&mut arguments, name, table, Arc::clone(&service) as _).unwrap();
         let cloister = cloister::start_with_arguments(arguments).await.unwrap();
         let key = encode("key").unwrap().into();
         Self { cloister, table, key, service, accepted }
     }
 
+    fn mode(&self, mode: Mode) {
+        *self.service.mode.lock().unwrap() = mode;
+    }
+
     /// From now on messages are dropped, so it is not known what became of them.
     pub(crate) fn drops(&self) {
-        self.service.drops.store(true, Ordering::SeqCst);
+        self.mode(Mode::Drop);
+    }
+
+    /// A message is under way for a while, so none that this node sends after it is settled.
+    pub(crate) async fn settles_nothing(&self) {
+        self.mode(Mode::Keep);
+        let (table, key) = (self.table.clone(), Bytes::clone(&self.key));
+        tokio::spawn(async move { table.send(&key, Vec::new(), true).await });
+        until_async("it is under way", async || !self.service.kept.lock().unwrap().is_empty()).await;
+        self.mode(Mode::Accept);
     }
 
     /// A message that was sent to the key and accepted.

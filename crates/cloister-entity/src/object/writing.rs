@@ -13,6 +13,7 @@ use super::{Encoded, Left, Object, Surroundings, Turn, drop_unwritten, load, not
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
+use crate::options::Durability;
 use crate::store::StoreError;
 
 /// Writes what a message has left; `None` removes the state.
@@ -50,15 +51,15 @@ pub(super) async fn write<E: Entity>(
         && (is_stored || with.table.read(&message.key).as_ref() == Some(&encoded.row))
     {
         match is_forgotten {
-            true => *object = None,
+            true => forget(object, with, message, &answer),
             false => present.is_written(left),
         }
         return Turn::Done(answer);
     }
     let (before, after) = (present.written.row.clone(), encoded.row.clone());
-    let committed = with.table.commit(message, before, after, answer).await;
+    let committed = with.table.commit(message, before, after, Bytes::clone(&answer)).await;
     match &committed {
-        Committed::Done(_) if is_forgotten => *object = None,
+        Committed::Done(_) if is_forgotten => forget(object, with, message, &answer),
         Committed::Done(_) => present.is_written(left),
         Committed::Changed => lose(object, with, "another node has written it meanwhile"),
         Committed::Full { .. } | Committed::Refused(_) => {
@@ -70,6 +71,28 @@ pub(super) async fn write<E: Entity>(
         // The timers are as they were, but the state is not.
         Turn::NotDone(_) if is_saved => Turn::Uncertain,
         turn => turn,
+    }
+}
+
+/// The entity is as a new one. Where states are written lazily it knows the answers of before: their messages may be sent again.
+fn forget<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    message: &Accepted,
+    answer: &Bytes,
+) {
+    let Some(before) = object.take() else { return };
+    if matches!(with.options.durability, Durability::Each) && before.recent.is_empty() {
+        return;
+    }
+    // One that cannot be encoded fails at its next message.
+    if let Ok(mut new) = Object::load(Encoded::default(), with, before.epoch) {
+        new.recent = before.recent;
+        for id in message.ids() {
+            new.recent.add(id, message, answer);
+        }
+        new.recent.are_written();
+        *object = Some(new);
     }
 }
 

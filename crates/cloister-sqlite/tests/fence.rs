@@ -114,3 +114,10 @@ async fn a_save_that_was_given_up_before_it_began_saves_nothing() {
     assert_eq!(store.save(CART, epoch(5), Some(b"last".to_vec())).await, Ok(()));
     assert_eq!(store.load(CART, epoch(5)).await, Ok(Some(b"last".to_vec())));
 }
+
+/// A write-ahead log keeps what its readers share in the memory of one machine. A file that cannot have one is not used without.
+#[test]
+fn a_file_without_a_write_ahead_log_is_not_opened() {
+    let refused = SqliteStore::open(":memory:").unwrap_err().to_string();
+    assert!(refused.contains("write-ahead log") && refused.contains("memory"), "{refused}");
+}

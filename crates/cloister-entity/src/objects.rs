@@ -51,6 +51,10 @@ const MAX_INBOX_BYTES: usize = 64 << 20;
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
+/// What is logged of a message that may have been handled, or be at the next owner.
+const MAY_BE_LOST: &str =
+    "a message without a waiting sender may be lost; read the entity before it is sent again";
+
 /// Into how many parts the objects are divided, each behind a lock of its own.
 const PARTS: u16 = 16;
 
@@ -315,8 +319,7 @@ impl<E: Entity> Objects<E> {
                     return;
                 }
                 Turn::Uncertain => {
-                    let cause = "its view ended before all copies had it";
-                    return (with.warn)("a message without a waiting sender may be lost", cause);
+                    return (with.warn)(MAY_BE_LOST, "its view ended before all copies had it");
                 }
                 Turn::NotDone(cause) => cause,
             };
@@ -332,7 +335,10 @@ impl<E: Entity> Objects<E> {
                 Some(passed_on) => match passed_on {
                     Ok(()) => return,
                     Err(error @ TableError::Busy { .. }) => error.to_string(),
-                    // It has waited for long, or it may be there.
+                    Err(error) if error.may_be_done() => {
+                        return (with.warn)(MAY_BE_LOST, &error.to_string());
+                    }
+                    // It has waited for long.
                     Err(error) => break error.to_string(),
                 },
                 None => cause,

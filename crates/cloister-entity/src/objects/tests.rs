@@ -1,7 +1,11 @@
+use std::sync::Mutex;
+
+use cloister_core::Epoch;
 use cloister_testkit::alone;
 
 use super::*;
-use crate::testing::{Node, Sum};
+use crate::store::{EntityId, Store, StoreError, StoreFuture};
+use crate::testing::{Around, Node, Sum};
 
 fn objects(options: EntityOptions) -> Arc<Objects<Sum>> {
     Objects::new(options, Arc::default())
@@ -38,5 +42,38 @@ async fn a_cast_that_waits_is_there_once_though_it_comes_from_its_sender_and_fro
         assert_eq!(waiting, [1, 2], "passed on first: {is_passed_on_first}");
         assert!(objects.part(&node.key).is_empty());
     }
+    node.cloister.leave().await;
+}
+
+/// A store that a later view has used.
+struct Fenced;
+
+impl Store for Fenced {
+    fn load<'a>(&'a self, _: EntityId<'a>, epoch: Epoch) -> StoreFuture<'a, Option<Vec<u8>>> {
+        Box::pin(async move { Err(StoreError::Fenced(epoch)) })
+    }
+
+    fn save<'a>(&'a self, _: EntityId<'a>, epoch: Epoch, _: Option<Vec<u8>>) -> StoreFuture<'a, ()> {
+        Box::pin(async move { Err(StoreError::Fenced(epoch)) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_of_a_cast_that_the_next_owner_may_have_that_it_may_be_lost() {
+    alone!();
+    let options = EntityOptions::default().timeout(Duration::from_millis(500)).store(Fenced);
+    let mut node = Node::start("may_be", options.table.clone()).await;
+    let message = node.sent(&1_u64).await;
+    node.drops();
+    let warned = Mutex::new(Vec::new());
+    let around =
+        Around::new(options.clone(), |what: &str, _: &str| warned.lock().unwrap().push(what.to_owned()));
+    let objects = objects(options);
+    // This node has begun anew since, so the message is passed on.
+    let mut running = Running::new(Arc::clone(&objects), 0, Bytes::clone(&node.key));
+    objects.handle_one_way(&mut running, &around.surroundings(&node.table), &message, Instant::now()).await;
+    let may_be_lost =
+        "a message without a waiting sender may be lost; read the entity before it is sent again";
+    assert_eq!(*warned.lock().unwrap(), [may_be_lost]);
     node.cloister.leave().await;
 }

@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 use cloister_core::Epoch;
 use cloister_entity::{EntityId, Store, StoreError, StoreFuture};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tokio::sync::Semaphore;
 
 /// For how long another process may hold the file locked.
 const LOCKED_LIMIT: Duration = Duration::from_secs(5);
@@ -52,6 +53,8 @@ const LOCKED_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
+    /// One operation at a time takes a thread that may block, and waits for the file there.
+    turns: Arc<Semaphore>,
 }
 
 impl SqliteStore {
@@ -74,18 +77,22 @@ impl SqliteStore {
              ) WITHOUT ROWID;
              COMMIT",
         )?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), turns: Arc::new(Semaphore::new(1)) })
     }
 
-    /// Runs on a thread that may block.
+    /// Runs on a thread that may block, in its turn.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<Result<T, StoreError>, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|error| StoreError::Failed(error.to_string()))?;
         let connection = Arc::clone(&self.connection);
         let caller = Arc::new(());
         let waits = Arc::downgrade(&caller);
         let done = tokio::task::spawn_blocking(move || {
+            // Until it has come to its end, also if its caller has given it up.
+            let _turn = turn;
             // A transaction that panicked was rolled back when it was dropped.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             // The entity may have saved a later state since, which this one must not replace.

@@ -9,9 +9,9 @@
 mod clock;
 mod one_way;
 mod running;
+mod serving;
 mod write_through;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -22,9 +22,7 @@ use cloister_core::Slot;
 use cloister_core::internal::{LogLimiter, exponential, text};
 use cloister_core::telemetry::TARGET;
 use cloister_table::TableError;
-use cloister_table::service::{
-    Accepted, Bytes, Delivery, Leaving, Planned, ReplyTo, Service, ServiceTable, decode,
-};
+use cloister_table::service::{Accepted, Bytes, Planned, ReplyTo, ServiceTable, decode};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -38,14 +36,9 @@ use crate::entity::Entity;
 use crate::error::Failure;
 use crate::later::Replies;
 use crate::object::{self, Object, Surroundings, Turn, text_of};
-use crate::options::{Durability, EntityOptions};
-use crate::row;
+use crate::options::EntityOptions;
 use crate::timers::Schedule;
 use crate::views::Views;
-
-/// How many messages wait for one entity at most, and how many bytes wait for all entities of one type at a node.
-const MAX_INBOX: usize = 1_000;
-const MAX_INBOX_BYTES: usize = 64 << 20;
 
 /// The pauses before a message that was accepted is tried again: each twice the one before.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -409,96 +402,6 @@ fn panicked<E: Entity>(
 ) -> Turn {
     object::restore(object, with);
     Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
-}
-
-impl<E: Entity> Service for Objects<E> {
-    fn deliver(&self, table: &ServiceTable, delivery: Delivery) {
-        let waiting = match self.part(&delivery.key).entry(Bytes::clone(&delivery.key)) {
-            Entry::Occupied(place) => place.get().inbox.len(),
-            Entry::Vacant(_) => 0,
-        };
-        if waiting >= MAX_INBOX || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_INBOX_BYTES {
-            return delivery.busy();
-        }
-        let one_way = delivery.one_way.then(|| self.one_ways.add());
-        let (message, reply) = delivery.accept();
-        let reply = match (message.id(), reply) {
-            // It was handled, and is sent again since its reply takes long.
-            (Some(id), Some(reply)) if self.replies.has(id) => return self.replies.wait(Some(id), reply),
-            (_, reply) => reply,
-        };
-        let key = Bytes::clone(&message.key);
-        let work = Work::Message(Waiting { message, one_way, since: Instant::now(), reply });
-        self.give(table, &key, work);
-    }
-
-    fn serves(&self, table: &ServiceTable, _: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) {
-        let mut has_timers = false;
-        for (key, row) in rows {
-            if let Some(due) = row::due(row) {
-                self.schedule.add(due, key.into());
-                has_timers = true;
-            }
-        }
-        if has_timers {
-            self.start_clock(table);
-            self.wake.notify_one();
-        }
-    }
-
-    fn ended(&self) {
-        self.schedule.clear();
-        if matches!(self.options.durability, Durability::Lazy(_)) {
-            // Their rows, which are looked through when a slot is served, lack timers that are not written yet.
-            for part in self.all() {
-                for (key, place) in part.iter() {
-                    self.timer_of(key, place.object.as_ref().filter(|object| object.dirty().is_some()));
-                }
-            }
-        }
-        self.writes_through.end();
-    }
-
-    fn planned(&self, table: &ServiceTable, planned: Planned) {
-        self.writes_through.begin();
-        let planned = Arc::new(planned);
-        let is_lazy = matches!(self.options.durability, Durability::Lazy(_));
-        // What was accepted from senders that do not wait is handled before the round begins, too.
-        let is_meant = |place: &ActiveEntity<E>| is_lazy || place.handles_one_way || place.one_ways() > 0;
-        let of_part = |part: MutexGuard<'_, HashMap<Bytes, ActiveEntity<E>>>| -> Vec<Bytes> {
-            part.iter().filter(|(_, place)| is_meant(place)).map(|(key, _)| Bytes::clone(key)).collect()
-        };
-        let keys: Vec<Bytes> = self.all().flat_map(of_part).collect();
-        for key in keys {
-            self.give(table, &key, Work::Flush(Some(Arc::clone(&planned))));
-        }
-    }
-
-    fn withdrawn(&self) {
-        self.writes_through.withdraw(Instant::now());
-    }
-
-    fn leaves(&self, leaving: Leaving) {
-        self.one_ways.leave(leaving);
-    }
-
-    fn repeats(&self) -> bool {
-        self.options.store.is_none()
-    }
-
-    fn reset(&self) {
-        self.replies.reset();
-        self.one_ways.reset();
-        // Those that work now put nothing back. What waits is dropped: calls are sent again by their clients.
-        let mut lost = 0;
-        for mut part in self.all() {
-            self.forget(part.values().flat_map(|place| &place.inbox));
-            lost += part.values().map(ActiveEntity::one_ways).sum::<usize>();
-            part.clear();
-        }
-        self.warn_of_lost(lost, "their node begins anew");
-        self.ended();
-    }
 }
 
 #[cfg(test)]

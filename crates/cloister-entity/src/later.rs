@@ -83,6 +83,29 @@ impl<E: Entity> Drop for ReplyLater<E> {
     }
 }
 
+/// Whether an entity is to give replies.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    /// As long as another one has it, there is a reply.
+    token: Option<Arc<()>>,
+    /// When the last one was asked for.
+    since: Option<Instant>,
+}
+
+impl Awaited {
+    /// Another reply is asked for.
+    pub(crate) fn add(&mut self) -> &Arc<()> {
+        self.since = Some(Instant::now());
+        self.token.get_or_insert_default()
+    }
+
+    /// Whether there is a reply that a caller may still wait for. No caller waits for longer than `timeout`.
+    pub(crate) fn is_awaited(&self, timeout: Duration) -> bool {
+        self.token.as_ref().is_some_and(|token| Arc::strong_count(token) > 1)
+            && self.since.is_some_and(|since| since.elapsed() < timeout)
+    }
+}
+
 /// Where a reply is kept: by the sender and the number of its message, and by which handling of the message it is, on which node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HandlingId {

@@ -5,7 +5,7 @@ mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloister_core::{Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, ServiceTable, decode, encode};
@@ -17,7 +17,7 @@ pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
-use crate::later::{Names, Replies, in_state};
+use crate::later::{Awaited, Names, Replies, in_state};
 use crate::options::{Durability, EntityOptions};
 use crate::recent::Recent;
 use crate::row;
@@ -45,8 +45,7 @@ pub(crate) struct Object<E> {
     attempted: Option<Encoded>,
     /// The answers of messages that may be sent again: the table has only those under whose numbers it was written.
     recent: Recent,
-    /// As long as another one has it, a reply is to be given.
-    awaited: Option<Arc<()>>,
+    awaited: Awaited,
     /// The replies whose names are in the state that a message which fails is taken back to.
     named: Names,
 }
@@ -113,8 +112,13 @@ impl Surroundings<'_> {
 
 impl<E: Entity> Object<E> {
     /// The entity of what is written.
-    fn load(written: Encoded, with: &Surroundings<'_>, epoch: Epoch) -> Result<Self, Failure> {
-        let (is_stored, mut awaited) = (with.options.store.is_some(), None);
+    fn load(
+        written: Encoded,
+        with: &Surroundings<'_>,
+        epoch: Epoch,
+        mut awaited: Awaited,
+    ) -> Result<Self, Failure> {
+        let is_stored = with.options.store.is_some();
         let (decoded, named) = in_state(with.replies, &mut awaited, || decoded(&written, is_stored));
         let (state, timers) = decoded?;
         let (state, new) = match state {
@@ -144,9 +148,9 @@ impl<E: Entity> Object<E> {
         self.unwritten.as_ref().map(|unwritten| unwritten.since)
     }
 
-    /// Whether a reply is to be given later.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.awaited.as_ref().is_some_and(|awaited| Arc::strong_count(awaited) > 1)
+    /// Whether a reply is to be given later, for which a caller may still wait.
+    pub(crate) fn is_awaited(&self, timeout: Duration) -> bool {
+        self.awaited.is_awaited(timeout)
     }
 
     /// Its timers, if it has any.
@@ -223,15 +227,16 @@ pub(crate) fn restore<E: Entity>(object: &mut Option<Object<E>>, with: &Surround
         return;
     }
     let is_stored = with.options.store.is_some();
-    let mut awaited = present.awaited.clone();
+    let mut awaited = std::mem::take(&mut present.awaited);
+    let kept = present.kept();
     let before = AssertUnwindSafe(|| {
-        let (decoded, _) = in_state(with.replies, &mut awaited, || decoded::<E>(present.kept(), is_stored));
+        let (decoded, _) = in_state(with.replies, &mut awaited, || decoded::<E>(kept, is_stored));
         let (state, timers) = decoded?;
         Ok::<_, Failure>((state.unwrap_or_default(), timers))
     });
     let cause = match catch_unwind(before) {
         Ok(Ok((state, timers))) => {
-            (present.state, present.timers) = (state, timers);
+            (present.state, present.timers, present.awaited) = (state, timers, awaited);
             *object = Some(present);
             return;
         }
@@ -421,12 +426,13 @@ async fn load<E: Entity>(
         return Ok(());
     }
     // What this node was to write when a view ended is written.
-    let before = object.take_if(|object| object.attempted.as_ref() == Some(&written));
+    let mut before = object.take_if(|object| object.attempted.as_ref() == Some(&written));
     drop_unwritten(object, with, "another node has written it meanwhile");
-    let loaded = Object::load(written, with, epoch);
+    let awaited = before.as_mut().map(|before| std::mem::take(&mut before.awaited)).unwrap_or_default();
+    let loaded = Object::load(written, with, epoch, awaited);
     let mut loaded = loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?;
     if let Some(before) = before {
-        (loaded.recent, loaded.awaited) = (before.recent, loaded.awaited.or(before.awaited));
+        loaded.recent = before.recent;
         loaded.recent.are_written();
     }
     *object = Some(loaded);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{HandlingId, Replies, ReplyLater};
+use super::{Awaited, HandlingId, Replies, ReplyLater};
 use crate::entity::Entity;
 
 thread_local! {
@@ -23,10 +23,10 @@ struct State {
     names: Vec<HandlingId>,
 }
 
-/// Runs what encodes or decodes a state. Returns the names of the replies in it. `awaited` is there if it has any.
+/// Runs what encodes or decodes a state of an entity. Returns the names of the replies in it.
 pub(crate) fn in_state<T>(
     replies: &Arc<Replies>,
-    awaited: &mut Option<Arc<()>>,
+    awaited: &mut Awaited,
     work: impl FnOnce() -> T,
 ) -> (T, Names) {
     /// Also where it panics.
@@ -36,14 +36,15 @@ pub(crate) fn in_state<T>(
             STATE.take();
         }
     }
-    STATE.replace(Some(State { replies: Arc::clone(replies), awaited: awaited.clone(), names: Vec::new() }));
+    let token = awaited.token.clone();
+    STATE.replace(Some(State { replies: Arc::clone(replies), awaited: token, names: Vec::new() }));
     let ends = Ends;
     let done = work();
     let state = STATE.take();
     drop(ends);
     let mut names = Vec::new();
     if let Some(state) = state {
-        (*awaited, names) = (state.awaited, state.names);
+        (awaited.token, names) = (state.awaited, state.names);
     }
     (done, Names::new(replies, names))
 }

@@ -86,7 +86,7 @@ fn forget<E: Entity>(
         return;
     }
     // One that cannot be encoded fails at its next message.
-    if let Ok(mut new) = Object::load(Encoded::default(), with, before.epoch) {
+    if let Ok(mut new) = Object::load(Encoded::default(), with, before.epoch, before.awaited) {
         new.recent = before.recent;
         for id in message.ids() {
             new.recent.add(id, message, answer);

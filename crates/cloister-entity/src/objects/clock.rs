@@ -123,10 +123,11 @@ impl<E: Entity> Objects<E> {
             // It knows the answers of messages that may be sent again.
             Durability::Lazy(after) => (self.options.idle.max(self.options.timeout), after / 2),
         };
-        let mut unwritten = Vec::new();
+        let (mut unwritten, cloister, timeout) = (Vec::new(), table.cloister(), self.options.timeout);
         for mut part in self.all() {
             part.retain(|key, place| {
-                let is_awaited = place.object.as_ref().is_some_and(Object::is_awaited);
+                let is_awaited = place.object.as_ref().is_some_and(|object| object.is_awaited(timeout))
+                    && cloister.whois(key) == Some(cloister.node());
                 let is_idle = place.task.is_none() && !is_awaited && now.duration_since(place.used) >= idle;
                 let dirty = place.object.as_ref().and_then(Object::dirty);
                 if dirty.is_some_and(|since| is_idle || now.duration_since(since) >= after) {

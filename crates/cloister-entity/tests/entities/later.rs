@@ -172,6 +172,17 @@ async fn replies_that_are_given_later_where_there_is_a_store() {
     cloister.leave().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_is_never_given_keeps_its_entity_in_memory_only_as_long_as_its_caller_waits() {
+    alone!();
+    let options = EntityOptions::default().timeout(Duration::from_secs(1)).idle(Duration::from_millis(200));
+    let (cloister, gates) = start::<Gate>(Config::new("never"), options).await;
+    let given_up = gates.call("a", GateMessage::Wait).await.unwrap_err();
+    assert!(given_up.may_be_done(), "{given_up}");
+    until_async("no entity is an object", async || gates.active() == 0).await;
+    cloister.leave().await;
+}
+
 async fn replies_of_a_node(gates: &Entities<Gate>) {
     // By a later message, and to each of those that wait.
     let calls = [waiting(gates, "a", GateMessage::Wait).await, waiting(gates, "a", GateMessage::Wait).await];

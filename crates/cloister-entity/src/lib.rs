@@ -51,6 +51,7 @@
 //! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.
 //! - `store.rs`: where states are kept, if not on the nodes.
 //! - `views.rs`: which views this node was up in, without a gap.
+//! - `saved.rs`: the state as it is kept in a store.
 //! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.
 
 mod answer;
@@ -64,6 +65,7 @@ mod objects;
 mod options;
 mod recent;
 mod row;
+mod saved;
 mod store;
 #[cfg(test)]
 mod testing;

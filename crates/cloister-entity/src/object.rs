@@ -15,12 +15,14 @@ use self::handler::{Ran, Stopped, close, run};
 use self::writing::{caught, of_commit, of_store, write};
 pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
+use crate::context::TimerId;
 use crate::entity::Entity;
 use crate::error::Failure;
 use crate::later::{Awaited, Names, Replies, in_state};
 use crate::options::{Durability, EntityOptions};
 use crate::recent::Recent;
 use crate::row;
+use crate::saved;
 use crate::store::EntityId;
 use crate::timers::{Paused, Timers, now};
 use crate::views::Views;
@@ -158,15 +160,18 @@ impl<E: Entity> Object<E> {
         self.timers.earliest().map(|_| &self.timers)
     }
 
-    /// The state and the timers, encoded.
-    fn encoded(&mut self, with: &Surroundings<'_>) -> Result<Left, Failure> {
+    /// The state and the timers, encoded, after the message of this timer, if it was one.
+    fn encoded(&mut self, with: &Surroundings<'_>, timer: Option<TimerId>) -> Result<Left, Failure> {
         let options = with.options;
         let (state, named) = in_state(with.replies, &mut self.awaited, || encode(&self.state));
         let state = state.map_err(Failure::NotWritable)?;
         within_limits(state.len(), options)?;
         let is_changed = self.new.as_ref() != Some(&state);
         let row = self.to_row(is_changed.then_some(&state), options)?;
-        let saved = (is_changed && options.store.is_some()).then_some(state);
+        let saved = match is_changed && options.store.is_some() {
+            true => Some(self.to_saved(state, timer).map_err(Failure::NotWritable)?),
+            false => None,
+        };
         Ok(Left { encoded: Encoded { row, saved }, is_changed, named: Some(named) })
     }
 
@@ -190,6 +195,32 @@ impl<E: Entity> Object<E> {
         }))
     }
 
+    /// What is saved of this encoded state.
+    fn to_saved(&self, state: Vec<u8>, timer: Option<TimerId>) -> Result<Vec<u8>, String> {
+        match &self.written.saved {
+            Some(known) if saved::read(known)?.1 == state => Ok(known.clone()),
+            _ => saved::write(state, &self.applied(timer)?),
+        }
+    }
+
+    /// The timers that were applied to the state, and are still in the row that is written.
+    fn applied(&self, timer: Option<TimerId>) -> Result<Vec<TimerId>, String> {
+        let mut applied = match &self.kept().saved {
+            Some(saved) => saved::read(saved)?.0,
+            None => Vec::new(),
+        };
+        applied.extend(timer);
+        match &self.written.row {
+            Some(row) if !applied.is_empty() => {
+                let (_, timers) = row::read(row)?;
+                applied.retain(|timer| timers.has(*timer));
+            }
+            Some(_) => {}
+            None => applied.clear(),
+        }
+        Ok(applied)
+    }
+
     /// What messages have left that were answered.
     fn kept(&self) -> &Encoded {
         self.unwritten.as_ref().map_or(&self.written, |unwritten| &unwritten.encoded)
@@ -211,11 +242,22 @@ impl<E: Entity> Object<E> {
 
 /// The state and the timers; no state if it is that of a new entity.
 fn decoded<E: Entity>(encoded: &Encoded, is_stored: bool) -> Result<(Option<E>, Timers), Failure> {
-    let (of_row, timers) = match &encoded.row {
+    let (of_row, mut timers) = match &encoded.row {
         Some(row) => row::read(row).map(|(state, timers)| (Some(state), timers)).map_err(Failure::State)?,
         None => (None, Timers::default()),
     };
-    let known = if is_stored { encoded.saved.as_deref() } else { of_row };
+    let known = match (is_stored, &encoded.saved) {
+        (true, Some(saved)) => {
+            let (applied, state) = saved::read(saved).map_err(Failure::State)?;
+            // Its row was not written when they were applied.
+            for timer in applied {
+                timers.remove(timer);
+            }
+            Some(state)
+        }
+        (true, None) => None,
+        (false, _) => of_row,
+    };
     Ok((known.map(decode).transpose().map_err(Failure::State)?, timers))
 }
 
@@ -293,12 +335,21 @@ async fn turn<E: Entity>(
     if let Some(answer) = message.ids().find_map(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
+    let mut tried = None;
     if let Some(paused) = timer {
         match present.timers.take_due(now(), paused) {
             Some(due) => message.message = due,
-            // It was cancelled, or handled.
-            None => return Turn::Done(Bytes::default()),
+            // It was cancelled, or handled, and then its row may still have it.
+            None => {
+                return match present.applied(None) {
+                    Ok(applied) if !applied.is_empty() => {
+                        apply(object, with, epoch, &message, (Bytes::default(), None), false).await
+                    }
+                    _ => Turn::Done(Bytes::default()),
+                };
+            }
         }
+        tried = paused.tried();
     }
     let Ran { answer, is_forgotten, later } = match run(present, with, epoch, &message).await {
         Ok(ran) => ran,
@@ -314,7 +365,7 @@ async fn turn<E: Entity>(
             return Turn::NotDone(CLAIM_LOST.to_owned());
         }
     };
-    let turn = apply(object, with, epoch, &message, answer, is_forgotten).await;
+    let turn = apply(object, with, epoch, &message, (answer, tried), is_forgotten).await;
     let is_open = match &turn {
         Turn::Done(answer) => answer::is_later(answer),
         Turn::NotDone(_) => false,
@@ -333,14 +384,14 @@ async fn apply<E: Entity>(
     with: &Surroundings<'_>,
     epoch: Epoch,
     message: &Accepted,
-    answer: Bytes,
+    (answer, timer): (Bytes, Option<TimerId>),
     is_forgotten: bool,
 ) -> Turn {
     let Some(present) = object.as_mut() else { return Turn::Uncertain };
     if is_forgotten {
         return write(object, with, epoch, message, answer, None).await;
     }
-    let left = match present.encoded(with) {
+    let left = match present.encoded(with, timer) {
         Ok(left) => left,
         Err(failure) => {
             restore(object, with);

@@ -38,6 +38,10 @@ impl Timers {
         id
     }
 
+    pub(crate) fn has(&self, id: TimerId) -> bool {
+        self.timers.iter().any(|timer| timer.id == id)
+    }
+
     pub(crate) fn remove(&mut self, id: TimerId) -> bool {
         let before = self.timers.len();
         self.timers.retain(|timer| timer.id != id);
@@ -46,7 +50,7 @@ impl Timers {
 
     /// Takes the message of the timer that is due first, if it is due now. One that is paused is due when its pause is over.
     pub(crate) fn take_due(&mut self, now: u64, paused: &mut Paused) -> Option<Bytes> {
-        paused.until.retain(|(id, _)| self.timers.iter().any(|timer| timer.id == *id));
+        paused.until.retain(|(id, _)| self.has(*id));
         let due = self.timers.iter().filter(|timer| paused.due(timer) <= now);
         let id = due.min_by_key(|timer| (paused.due(timer), timer.id.0))?.id;
         let at = self.timers.iter().position(|timer| timer.id == id)?;
@@ -75,6 +79,11 @@ pub(crate) struct Paused {
 }
 
 impl Paused {
+    /// The timer whose message is handled now.
+    pub(crate) fn tried(&self) -> Option<TimerId> {
+        self.tried.map(|(id, _)| id)
+    }
+
     fn due(&self, timer: &Timer) -> u64 {
         let until = self.until.iter().find(|(id, _)| *id == timer.id).map_or(0, |(_, until)| *until);
         timer.due.max(until)

@@ -43,6 +43,7 @@
 //! - `entities.rs`: the handle that messages are sent by.
 //! - `objects.rs`, `objects/clock.rs`: which entities of this node have work; which are idle, and whose timers are due.
 //! - `objects/serving.rs`: what the table tells them: messages, slots that are served, rounds.
+//! - `objects/timed.rs`: finds the timers in the rows of slots that are served.
 //! - `objects/running.rs`: what the task of an entity works with, and what becomes of it if its runtime ends.
 //! - `objects/one_way.rs`: messages that were accepted and whose senders do not wait; a node that leaves waits for them.
 //! - `objects/write_through.rs`: when states that are written lazily are written at once.

@@ -10,6 +10,7 @@ mod clock;
 mod one_way;
 mod running;
 mod serving;
+mod timed;
 mod write_through;
 
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +31,7 @@ use tracing::warn;
 
 use self::one_way::{OneWay, OneWays};
 use self::running::Running;
+use self::timed::Unread;
 use self::write_through::WriteThrough;
 use crate::answer;
 use crate::entity::Entity;
@@ -58,6 +60,8 @@ pub(crate) struct Objects<E> {
     views: Arc<Views>,
     parts: Vec<Mutex<HashMap<Bytes, ActiveEntity<E>>>>,
     schedule: Schedule,
+    /// The slots that are served, and whose timers are not in the schedule yet.
+    unread: Unread,
     replies: Arc<Replies>,
     waiting_bytes: AtomicUsize,
     one_ways: Arc<OneWays>,
@@ -161,6 +165,7 @@ impl<E: Entity> Objects<E> {
             views,
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             schedule: Schedule::default(),
+            unread: Unread::default(),
             replies,
             waiting_bytes: AtomicUsize::new(0),
             one_ways: Arc::default(),

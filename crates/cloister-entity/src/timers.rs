@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cloister_table::service::{Blob, Bytes};
 use serde::{Deserialize, Serialize};
+use tokio::task::yield_now;
 
 use crate::context::TimerId;
 
@@ -108,7 +109,12 @@ struct Times {
     of_key: HashMap<Bytes, u64>,
     /// Of entities whose timers were not handled.
     paused: HashMap<Bytes, Paused>,
+    /// Times of before, to be dropped.
+    old: Vec<(BTreeSet<(u64, Bytes)>, HashMap<Bytes, u64>)>,
 }
+
+/// How many times are dropped at once.
+const PART: usize = 10_000;
 
 /// The time of a key whose timer is being handled. None is earlier.
 const FIRED: u64 = 0;
@@ -179,8 +185,26 @@ impl Schedule {
         self.add(next, Bytes::clone(key));
     }
 
+    /// None is known any more. What was known is dropped by [`drop_old`](Self::drop_old): of many keys that takes long.
     pub(crate) fn clear(&self) {
-        *self.lock() = Times::default();
+        let mut times = self.lock();
+        let old = std::mem::take(&mut *times);
+        times.old = old.old;
+        if !old.of_key.is_empty() {
+            times.old.push((old.order, old.of_key));
+        }
+    }
+
+    /// Drops what was known before it was cleared, in parts.
+    pub(crate) async fn drop_old(&self) {
+        loop {
+            // Not under the lock.
+            let Some((order, of_key)) = self.lock().old.pop() else { return };
+            let (mut order, mut of_key) = (order.into_iter(), of_key.into_iter());
+            while order.by_ref().take(PART).count() + of_key.by_ref().take(PART).count() > 0 {
+                yield_now().await;
+            }
+        }
     }
 }
 
@@ -248,6 +272,21 @@ mod tests {
         assert_eq!(schedule.take_due(25).as_deref(), Some(b"a".as_slice()));
         assert_eq!(schedule.take_due(25).as_deref(), Some(b"b".as_slice()));
         assert_eq!(schedule.take_due(25), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_known_before_a_schedule_was_cleared_is_dropped_later() {
+        let schedule = Schedule::default();
+        for view in 0..2 {
+            for number in 0..25_000_u32 {
+                schedule.add(number.into(), number.to_be_bytes().as_slice().into());
+            }
+            schedule.clear();
+            assert_eq!((schedule.next(), schedule.lock().old.len()), (None, view + 1));
+        }
+        schedule.add(7, b"a".as_slice().into());
+        schedule.drop_old().await;
+        assert_eq!((schedule.next(), schedule.lock().old.len()), (Some(7), 0));
     }
 
     #[test]

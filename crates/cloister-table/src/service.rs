@@ -32,7 +32,7 @@ pub trait Service: Send + Sync + 'static {
     /// [`ServiceTable::is_committed`].
     fn deliver(&self, table: &ServiceTable, delivery: Delivery);
 
-    /// This node serves a slot from now on in its present view, with these rows.
+    /// This node serves a slot from now on in its present view, with these rows. Those that are not looked at cost nothing.
     fn serves(&self, table: &ServiceTable, slot: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>);
 
     /// A view has ended here: this node serves nothing until each slot is released.
@@ -190,6 +190,11 @@ impl ServiceTable {
             Ok(Answer::Refused(cause)) => Committed::Refused(cause),
             _ => Committed::Uncertain,
         }
+    }
+
+    /// Shows the rows of a slot that this node has, under a lock of the table, whether it serves them or not. Returns how many there are.
+    pub fn look_through(&self, slot: Slot, look: &mut dyn FnMut(&[u8], &[u8])) -> usize {
+        self.core.look_through(slot, look)
     }
 
     /// The keys of the rows whose owner is this node, encoded.

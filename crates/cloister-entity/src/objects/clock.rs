@@ -160,6 +160,7 @@ async fn run<E: Entity>(mut runs: ClockRuns<E>, table: ServiceTable) {
     let Some(objects) = runs.0.clone() else { return };
     let mut looked = Instant::now();
     loop {
+        objects.schedule.drop_old().await;
         objects.fire(&table);
         if looked.elapsed() >= objects.period() {
             looked = Instant::now();

@@ -12,7 +12,6 @@ use cloister_table::service::{Bytes, Delivery, Leaving, Planned, Service, Servic
 use super::{ActiveEntity, Objects, Waiting, Work};
 use crate::entity::Entity;
 use crate::options::Durability;
-use crate::row;
 
 /// How many messages wait for one entity at most, and how many bytes wait for all entities of one type at a node.
 const MAX_INBOX: usize = 1_000;
@@ -39,22 +38,15 @@ impl<E: Entity> Service for Objects<E> {
         self.give(table, &key, work);
     }
 
-    fn serves(&self, table: &ServiceTable, _: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) {
-        let mut has_timers = false;
-        for (key, row) in rows {
-            if let Some(due) = row::due(row) {
-                self.schedule.add(due, key.into());
-                has_timers = true;
-            }
-        }
-        if has_timers {
-            self.start_clock(table);
-            self.wake.notify_one();
-        }
+    fn serves(&self, table: &ServiceTable, slot: Slot, _: &mut dyn Iterator<Item = (&[u8], &[u8])>) {
+        self.find_timers(table, slot);
     }
 
     fn ended(&self) {
+        self.unread.clear();
         self.schedule.clear();
+        // It drops the times of before.
+        self.wake.notify_one();
         if matches!(self.options.durability, Durability::Lazy(_)) {
             // Their rows, which are looked through when a slot is served, lack timers that are not written yet.
             for part in self.all() {

@@ -1,9 +1,12 @@
 use std::sync::Mutex;
 
 use cloister_core::Epoch;
+use cloister_table::service::{Committed, Service};
 use cloister_testkit::alone;
+use cloister_testkit::wait::until_async;
 
 use super::*;
+use crate::row;
 use crate::store::{EntityId, Store, StoreError, StoreFuture};
 use crate::testing::{Around, Node, Sum};
 
@@ -75,5 +78,27 @@ async fn the_log_says_of_a_cast_that_the_next_owner_may_have_that_it_may_be_lost
     let may_be_lost =
         "a message without a waiting sender may be lost; read the entity before it is sent again";
     assert_eq!(*warned.lock().unwrap(), [may_be_lost]);
+    node.cloister.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_not_looked_through_for_timers_while_a_slot_begins_to_be_served() {
+    alone!();
+    let mut node = Node::start("timed", cloister_table::TableOptions::default()).await;
+    let mut timers = crate::timers::Timers::default();
+    timers.add(0, u64::MAX, Vec::new().into());
+    let row = Bytes::from(row::write(b"state", &timers).unwrap());
+    let message = node.sent(&1_u64).await;
+    let done = node.table.commit(&message, None, Some(Bytes::clone(&row)), Bytes::default()).await;
+    assert_eq!(done, Committed::Done(Bytes::default()));
+    let objects = objects(EntityOptions::default());
+    let read = std::cell::Cell::new(0);
+    let mut rows = (0..100_000).map(|_| {
+        read.set(read.get() + 1);
+        (&*node.key, &*row)
+    });
+    objects.serves(&node.table, Slot::of(&node.key), &mut rows);
+    assert!(read.get() <= 10_000, "{} rows were read under the lock of the shard", read.get());
+    until_async("the timer is found", async || objects.schedule.next() == Some(u64::MAX)).await;
     node.cloister.leave().await;
 }

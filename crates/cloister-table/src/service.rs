@@ -38,6 +38,12 @@ pub trait Service: Send + Sync + 'static {
     /// A view has ended here: this node serves nothing until each slot is released.
     fn ended(&self);
 
+    /// A table has heard that the view of `epoch` follows the view of `predecessor`, which may be later than the membership knew
+    /// ([`StateChange::predecessor`](cloister_core::StateChange::predecessor)). Before that view begins here, or after.
+    fn follows(&self, epoch: Epoch, predecessor: Epoch) {
+        let _ = (epoch, predecessor);
+    }
+
     /// Planned copies are being made for the next view. What is not written yet is written now; the round waits until `planned` is
     /// dropped.
     fn planned(&self, table: &ServiceTable, planned: Planned);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use cloister_core::Slot;
+use cloister_core::{Epoch, Slot};
 use cloister_table::service::{Bytes, Delivery, Leaving, Planned, Service, ServiceTable};
 
 use super::{ActiveEntity, Objects, Waiting, Work};
@@ -56,6 +56,10 @@ impl<E: Entity> Service for Objects<E> {
             }
         }
         self.writes_through.end();
+    }
+
+    fn follows(&self, epoch: Epoch, predecessor: Epoch) {
+        self.views.follows(epoch, predecessor);
     }
 
     fn planned(&self, table: &ServiceTable, planned: Planned) {

@@ -110,7 +110,7 @@ struct Times {
     /// Of entities whose timers were not handled.
     paused: HashMap<Bytes, Paused>,
     /// Times of before, to be dropped.
-    old: Vec<(BTreeSet<(u64, Bytes)>, HashMap<Bytes, u64>)>,
+    old: Vec<Times>,
 }
 
 /// How many times are dropped at once.
@@ -188,10 +188,10 @@ impl Schedule {
     /// None is known any more. What was known is dropped by [`drop_old`](Self::drop_old): of many keys that takes long.
     pub(crate) fn clear(&self) {
         let mut times = self.lock();
-        let old = std::mem::take(&mut *times);
-        times.old = old.old;
-        if !old.of_key.is_empty() {
-            times.old.push((old.order, old.of_key));
+        let mut before = std::mem::take(&mut *times);
+        times.old = std::mem::take(&mut before.old);
+        if !before.of_key.is_empty() {
+            times.old.push(before);
         }
     }
 
@@ -199,7 +199,7 @@ impl Schedule {
     pub(crate) async fn drop_old(&self) {
         loop {
             // Not under the lock.
-            let Some((order, of_key)) = self.lock().old.pop() else { return };
+            let Some(Times { order, of_key, .. }) = self.lock().old.pop() else { return };
             let (mut order, mut of_key) = (order.into_iter(), of_key.into_iter());
             while order.by_ref().take(PART).count() + of_key.by_ref().take(PART).count() > 0 {
                 yield_now().await;

@@ -356,6 +356,18 @@ impl<E: Entity> Objects<E> {
         self.warn(&text_of_key(key), what, cause);
     }
 
+    /// Drops what waits: calls are sent again by their clients. Returns how many messages are lost whose senders have been answered. Those
+    /// that work now put nothing back.
+    fn drop_waiting(&self) -> usize {
+        let mut lost = 0;
+        for mut part in self.all() {
+            self.forget(part.values().flat_map(|place| &place.inbox));
+            lost += part.values().map(ActiveEntity::one_ways).sum::<usize>();
+            part.clear();
+        }
+        lost
+    }
+
     /// So many messages are lost whose senders have been answered.
     fn warn_of_lost(&self, one_ways: usize, cause: &str) {
         if one_ways == 0 {

@@ -21,18 +21,20 @@ pub(crate) struct Changes {
     me: Option<NodeId>,
     /// The view that this node is up in.
     present: Option<Epoch>,
+    /// This node leaves, and its service knows.
+    leaves: bool,
 }
 
 impl Changes {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, placement: None, planned: 0, is_planned: false, me: None, present: None }
+        Self { core, placement: None, planned: 0, is_planned: false, me: None, present: None, leaves: false }
     }
 
     /// Tells the shards of a change.
     pub(crate) fn take(&mut self, change: &StateChange) {
         let state = &change.state;
         if self.me.replace(state.node.id.clone()).is_some_and(|before| before != state.node.id) {
-            (self.placement, self.is_planned) = (None, false);
+            (self.placement, self.is_planned, self.leaves) = (None, false, false);
             self.core.view.reset();
         }
         self.core.look_at_links();
@@ -61,7 +63,10 @@ impl Changes {
             self.core.view.down(matches!(event, Event::Leaves));
         }
         self.core.handle(&event);
-        if matches!(event, Event::Leaves)
+        let leaves = matches!(event, Event::Leaves);
+        // Once: changes of others may come while this node leaves.
+        if leaves
+            && !std::mem::replace(&mut self.leaves, leaves)
             && let Some((service, table)) = self.core.service()
         {
             service.leaves(Leaving::new(table));

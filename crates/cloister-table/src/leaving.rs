@@ -68,6 +68,10 @@ impl Leaving {
         let mut cause = "no view without this node has begun".to_owned();
         let place = |node, epoch| (core.table.clone(), shown(&message.key), node, epoch, began.elapsed());
         while began.elapsed() < core.options.timeout {
+            if cloister.status() == Status::Stopped {
+                cause = "this node has left".to_owned();
+                break;
+            }
             let Some(next) = self.next(epoch).await else {
                 sleep(PAUSE).await;
                 continue;

@@ -269,11 +269,6 @@ mod tests {
             self.note("withdrawn");
         }
 
-        fn leaves(&self, leaving: Leaving) {
-            self.note("leaves");
-            drop(leaving);
-        }
-
         fn reset(&self) {}
     }
 

@@ -92,13 +92,7 @@ impl<E: Entity> Service for Objects<E> {
     fn reset(&self) {
         self.replies.reset();
         self.one_ways.reset();
-        // Those that work now put nothing back. What waits is dropped: calls are sent again by their clients.
-        let mut lost = 0;
-        for mut part in self.all() {
-            self.forget(part.values().flat_map(|place| &place.inbox));
-            lost += part.values().map(ActiveEntity::one_ways).sum::<usize>();
-            part.clear();
-        }
+        let lost = self.drop_waiting();
         self.warn_of_lost(lost, "their node begins anew");
         self.ended();
     }

@@ -48,6 +48,24 @@ async fn a_cast_that_waits_is_there_once_though_it_comes_from_its_sender_and_fro
     node.cloister.leave().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn casts_that_wait_at_a_node_that_begins_anew_are_counted() {
+    alone!();
+    let mut node = Node::start("anew", cloister_table::TableOptions::default()).await;
+    let objects = objects(EntityOptions::default());
+    objects.part(&node.key).entry(Bytes::clone(&node.key)).or_default().task = Some(1_000);
+    for number in 0..5_u64 {
+        let message = node.sent(&number).await;
+        // Two of them are calls, which their clients send again.
+        let one_way = (number < 3).then(|| objects.one_ways.add());
+        let waiting = Waiting { message, one_way, since: Instant::now(), reply: None };
+        objects.give(&node.table, &node.key, Work::Message(waiting));
+    }
+    assert_eq!(objects.drop_waiting(), 3);
+    assert_eq!((objects.active(), objects.waiting_bytes.load(Ordering::Relaxed)), (0, 0));
+    node.cloister.leave().await;
+}
+
 /// A store that a later view has used.
 struct Fenced;
 

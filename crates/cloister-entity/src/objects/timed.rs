@@ -56,12 +56,16 @@ impl Unread {
 }
 
 /// The task runs as long as this is there. A runtime that ends drops it, and then the next slot starts another one.
-struct Reads<E: Entity>(Arc<Objects<E>>, bool);
+struct Reads<E: Entity> {
+    objects: Arc<Objects<E>>,
+    /// It has come to its end, and another one may run.
+    is_over: bool,
+}
 
 impl<E: Entity> Drop for Reads<E> {
     fn drop(&mut self) {
-        if !self.1 {
-            self.0.unread.lock().are_read = false;
+        if !self.is_over {
+            self.objects.unread.lock().are_read = false;
         }
     }
 }
@@ -72,13 +76,13 @@ impl<E: Entity> Objects<E> {
         if self.unread.add(slot)
             && let Some(objects) = self.myself.upgrade()
         {
-            table.spawn(read(Reads(objects, false), table.clone()));
+            table.spawn(read(Reads { objects, is_over: false }, table.clone()));
         }
     }
 }
 
 async fn read<E: Entity>(mut reads: Reads<E>, table: ServiceTable) {
-    let objects = Arc::clone(&reads.0);
+    let objects = Arc::clone(&reads.objects);
     let (mut rows, mut has_timers) = (0, false);
     while let Some(slot) = objects.unread.next() {
         rows += table.look_through(slot, &mut |key, row| {
@@ -97,8 +101,7 @@ async fn read<E: Entity>(mut reads: Reads<E>, table: ServiceTable) {
         }
         sleep(PAUSE).await;
     }
-    // Another one may have begun.
-    reads.1 = true;
+    reads.is_over = true;
     if has_timers {
         objects.start_clock(&table);
         objects.wake.notify_one();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_core::{Epoch, Ring, Slot, Status};
+use cloister_core::{Epoch, NodeId, Ring, Slot, Status};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -72,39 +72,40 @@ impl Leaving {
                 cause = "this node has left".to_owned();
                 break;
             }
-            let Some(next) = self.next(epoch).await else {
+            let next =
+                self.next(epoch).await.and_then(|next| Some((next.ring.owner(slot)?.clone(), next.epoch)));
+            let Some((owner, view)) = next else {
                 sleep(PAUSE).await;
                 continue;
             };
-            let Some(owner) = next.ring.owner(slot).cloned() else { continue };
-            (node, epoch) = (Some(owner.clone()), Some(next.epoch));
+            (node, epoch) = (Some(owner.clone()), Some(view));
             let request = Request {
-                epoch: next.epoch.as_u64(),
+                epoch: view.as_u64(),
                 key: Blob(message.key.clone()),
                 id: Some(number.id(cloister.node().incarnation().0)),
                 operation: message.passed_on(),
             };
-            let operate = |reply| TableMessage::Operate { request, reply };
             let left = core.options.timeout.saturating_sub(began.elapsed());
-            match cloister.call_on(&core.actor, &owner, operate, left).await {
+            let uncertain = match ask(core, &owner, request, left).await {
                 Ok(Answer::Done(_) | Answer::Written(_)) => return Ok(()),
                 Ok(Answer::Busy) => {
                     let (table, key, node, epoch, waited) = place(node, epoch);
                     return Err(TableError::Busy { table, key, node, epoch, waited });
                 }
-                Ok(Answer::Lost) => cause = "all copies are gone".to_owned(),
-                Ok(Answer::Refused(why)) => cause = why,
-                Ok(Answer::Uncertain) => {
-                    let (table, key, node, epoch, waited) = place(node, epoch);
-                    let cause = "its view ended".to_owned();
-                    return Err(TableError::Uncertain { table, key, node, epoch, waited, cause });
+                Ok(Answer::Uncertain) => Some("its view ended".to_owned()),
+                Err((why, true)) => Some(why),
+                Ok(Answer::Refused(why)) | Err((why, false)) => {
+                    cause = why;
+                    None
                 }
-                Err(error) if error.may_have_arrived() => {
-                    let (table, key, node, epoch, waited) = place(node, epoch);
-                    let cause = error.to_string();
-                    return Err(TableError::Uncertain { table, key, node, epoch, waited, cause });
+                Ok(Answer::Lost) => {
+                    cause = "all copies are gone".to_owned();
+                    None
                 }
-                Err(error) => cause = error.to_string(),
+            };
+            if let Some(cause) = uncertain {
+                let (table, key, node, epoch, waited) = place(node, epoch);
+                return Err(TableError::Uncertain { table, key, node, epoch, waited, cause });
             }
             sleep(PAUSE).await;
         }
@@ -128,4 +129,16 @@ impl Leaving {
         *known = last.map(|(epoch, members)| NextView { epoch, ring: Arc::new(Ring::new(&members)) });
         known.clone()
     }
+}
+
+/// Sends an operation to the owner of its key, and waits for the answer. The error says why there is none, and whether it may be done.
+async fn ask(
+    core: &Core,
+    owner: &NodeId,
+    request: Request,
+    limit: Duration,
+) -> Result<Answer, (String, bool)> {
+    let operate = |reply| TableMessage::Operate { request, reply };
+    let answer = core.cloister.call_on(&core.actor, owner, operate, limit).await;
+    answer.map_err(|error| (error.to_string(), error.may_have_arrived()))
 }

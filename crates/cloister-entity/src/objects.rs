@@ -233,8 +233,8 @@ impl<E: Entity> Objects<E> {
                 warn: &warn,
             };
             match work {
-                Work::Message(Waiting { message, one_way: Some(_one_way), since, .. }) => {
-                    self.handle_one_way(&mut running, &with, &message, since).await;
+                Work::Message(Waiting { message, one_way: Some(_one_way), .. }) => {
+                    self.handle_one_way(&mut running, &with, &message).await;
                     running.sender_of(&message);
                 }
                 Work::Message(Waiting { message, since, reply, .. }) => {
@@ -297,15 +297,9 @@ impl<E: Entity> Objects<E> {
     }
 
     /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
-    /// One that has waited for longer than it may be tried is tried once.
-    async fn handle_one_way(
-        &self,
-        running: &mut Running<E>,
-        with: &Surroundings<'_>,
-        message: &Accepted,
-        since: Instant,
-    ) {
-        let cloister = with.table.cloister();
+    /// Each has its time from its turn on: in a long inbox it would be over for all that wait when a view ends.
+    async fn handle_one_way(&self, running: &mut Running<E>, with: &Surroundings<'_>, message: &Accepted) {
+        let (began, cloister) = (Instant::now(), with.table.cloister());
         let mut failures = 0;
         let cause = loop {
             let cause = match self.handle(&mut running.object, with, message).await {
@@ -343,7 +337,7 @@ impl<E: Entity> Objects<E> {
             };
             failures += 1;
             let pause = exponential(MIN_PAUSE, MAX_PAUSE, failures);
-            if since.elapsed() + pause >= self.options.timeout {
+            if began.elapsed() + pause >= self.options.timeout {
                 break cause;
             }
             sleep(pause).await;

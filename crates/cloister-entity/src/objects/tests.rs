@@ -79,6 +79,40 @@ impl Store for Fenced {
     }
 }
 
+/// A store that refuses the first loads, as those of a node that is about to lose the key.
+#[derive(Clone, Default)]
+struct Refuses(Arc<AtomicUsize>);
+
+impl Store for Refuses {
+    fn load<'a>(&'a self, _: EntityId<'a>, epoch: Epoch) -> StoreFuture<'a, Option<Vec<u8>>> {
+        let refuses = self.0.fetch_add(1, Ordering::SeqCst) < 2;
+        Box::pin(async move { if refuses { Err(StoreError::Fenced(epoch)) } else { Ok(None) } })
+    }
+
+    fn save<'a>(&'a self, _: EntityId<'a>, _: Epoch, _: Option<Vec<u8>>) -> StoreFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cast_that_has_waited_for_long_in_its_inbox_is_not_lost_for_that() {
+    alone!();
+    let timeout = Duration::from_secs(20);
+    let options = EntityOptions::default().timeout(timeout).store(Refuses::default());
+    let mut node = Node::start("long", options.table.clone()).await;
+    let message = node.sent(&1_u64).await;
+    let objects = objects(options);
+    let (one_way, since) = (Some(objects.one_ways.add()), Instant::now().checked_sub(timeout).unwrap());
+    objects.give(
+        &node.table,
+        &node.key,
+        Work::Message(Waiting { message: message.clone(), one_way, since, reply: None }),
+    );
+    let is_idle = || objects.part(&node.key).get(&node.key).is_some_and(|place| place.task.is_none());
+    until_async("it is handled", async || is_idle()).await;
+    node.cloister.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_says_of_a_cast_that_the_next_owner_may_have_that_it_may_be_lost() {
     alone!();
@@ -92,7 +126,7 @@ async fn the_log_says_of_a_cast_that_the_next_owner_may_have_that_it_may_be_lost
     let objects = objects(options);
     // This node has begun anew since, so the message is passed on.
     let mut running = Running::new(Arc::clone(&objects), 0, Bytes::clone(&node.key));
-    objects.handle_one_way(&mut running, &around.surroundings(&node.table), &message, Instant::now()).await;
+    objects.handle_one_way(&mut running, &around.surroundings(&node.table), &message).await;
     let may_be_lost =
         "a message without a waiting sender may be lost; read the entity before it is sent again";
     assert_eq!(*warned.lock().unwrap(), [may_be_lost]);

@@ -286,7 +286,7 @@ async fn what_only_reads_writes_nothing_and_what_is_idle_is_no_object(counters: 
         assert_eq!(counters.call(&format!("new{number}"), CounterMessage::Get).await, Ok(0));
     }
     assert_eq!(counters.len().await, Ok(before), "nothing was written for what was read");
-    assert!(counters.active() >= 50, "{} objects", counters.active());
+    assert!(counters.active() > 0, "those of a moment ago are objects");
     until_async("no entity is an object", async || counters.active() == 0).await;
 }
 

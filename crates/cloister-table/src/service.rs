@@ -21,6 +21,7 @@ use crate::reply::Reply;
 pub use crate::blob::Blob;
 pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
 pub use crate::error::{Destination, answered};
+pub use crate::leaving::Leaving;
 pub use crate::options::{decode, encode};
 pub use cloister_table_proto::Bytes;
 
@@ -31,11 +32,17 @@ pub trait Service: Send + Sync + 'static {
     /// [`ServiceTable::is_committed`].
     fn deliver(&self, table: &ServiceTable, delivery: Delivery);
 
-    /// This node serves a slot from now on in its present view, with these rows.
+    /// This node serves a slot from now on in its present view, with these rows. Those that are not looked at cost nothing.
     fn serves(&self, table: &ServiceTable, slot: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>);
 
     /// A view has ended here: this node serves nothing until each slot is released.
     fn ended(&self);
+
+    /// A table has heard that the view of `epoch` follows the view of `predecessor`, which may be later than the membership knew
+    /// ([`StateChange::predecessor`](cloister_core::StateChange::predecessor)). Before that view begins here, or after.
+    fn follows(&self, epoch: Epoch, predecessor: Epoch) {
+        let _ = (epoch, predecessor);
+    }
 
     /// Planned copies are being made for the next view. What is not written yet is written now; the round waits until `planned` is
     /// dropped.
@@ -43,6 +50,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// What was planned is withdrawn: its round begins, or it comes to nothing.
     fn withdrawn(&self) {}
+
+    /// This node leaves. It serves nothing any more, and stays linked until `leaving` is dropped, or `timing.leave_timeout` is over.
+    fn leaves(&self, leaving: Leaving) {
+        drop(leaving);
+    }
 
     /// Whether a message whose answer was lost is sent again, which a table notices.
     fn repeats(&self) -> bool {
@@ -184,6 +196,11 @@ impl ServiceTable {
             Ok(Answer::Refused(cause)) => Committed::Refused(cause),
             _ => Committed::Uncertain,
         }
+    }
+
+    /// Shows the rows of a slot that this node has, under a lock of the table, whether it serves them or not. Returns how many there are.
+    pub fn look_through(&self, slot: Slot, look: &mut dyn FnMut(&[u8], &[u8])) -> usize {
+        self.core.look_through(slot, look)
     }
 
     /// The keys of the rows whose owner is this node, encoded.

@@ -113,7 +113,7 @@ pub(crate) async fn operate(
 }
 
 /// Sends an operation to the owner of its key, and waits for the answer. The error says why there is none, and whether it may be done.
-async fn ask(
+pub(crate) async fn ask(
     core: &Core,
     owner: &NodeId,
     request: Request,

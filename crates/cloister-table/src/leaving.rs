@@ -6,16 +6,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_core::{Epoch, NodeId, Ring, Slot, Status};
+use cloister_core::{Epoch, Ring, Slot, Status};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::blob::Blob;
+use crate::client::ask;
 use crate::core::Core;
 use crate::delivery::Accepted;
 use crate::error::{TableError, shown};
 use crate::holds::Waits;
-use crate::message::{Answer, Request, TableMessage};
+use crate::message::{Answer, Request};
 use crate::service::ServiceTable;
 
 /// How long the others may take to say in which view they are.
@@ -92,7 +93,7 @@ impl Leaving {
                     let (table, key, node, epoch, waited) = place(node, epoch);
                     return Err(TableError::Busy { table, key, node, epoch, waited });
                 }
-                Ok(Answer::Uncertain) => Some("its view ended".to_owned()),
+                Ok(Answer::Uncertain | Answer::Dropped) => Some("its view or its table ended".to_owned()),
                 Err((why, true)) => Some(why),
                 Ok(Answer::Refused(why)) | Err((why, false)) => {
                     cause = why;
@@ -129,16 +130,4 @@ impl Leaving {
         *known = last.map(|(epoch, members)| NextView { epoch, ring: Arc::new(Ring::new(&members)) });
         known.clone()
     }
-}
-
-/// Sends an operation to the owner of its key, and waits for the answer. The error says why there is none, and whether it may be done.
-async fn ask(
-    core: &Core,
-    owner: &NodeId,
-    request: Request,
-    limit: Duration,
-) -> Result<Answer, (String, bool)> {
-    let operate = |reply| TableMessage::Operate { request, reply };
-    let answer = core.cloister.call_on(&core.actor, owner, operate, limit).await;
-    answer.map_err(|error| (error.to_string(), error.may_have_arrived()))
 }

@@ -395,7 +395,12 @@ impl Shard {
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
                 Action::Discard(discarded) => self.dropper.take(&core.tasks, discarded),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
-                Action::Follows { epoch, predecessor } => core.view.follows(epoch, predecessor),
+                Action::Follows { epoch, predecessor } => {
+                    core.view.follows(epoch, predecessor);
+                    if let Some((service, _)) = core.service() {
+                        service.follows(epoch, predecessor);
+                    }
+                }
             }
         }
         (slots, losses)

@@ -9,10 +9,11 @@ use std::time::Duration;
 use cloister_proto::NodeId;
 use ractor::ActorCell;
 
-use crate::error::ExitReason;
+use crate::error::{CallError, ExitReason};
 use crate::handle::Cloister;
 pub use crate::handle::Companion;
 use crate::rpc;
+pub use crate::rpc::{CallInProgress, PeerActor};
 
 pub use cloister_net::links::descriptors;
 pub use cloister_net::log_limiter::LogLimiter;
@@ -68,10 +69,29 @@ pub fn companion(cloister: &Cloister) -> Companion {
     cloister.shared().companion()
 }
 
-/// The linked nodes on which an actor is registered under `name`, each with the number of its connection.
+/// The actors that linked nodes have registered under `name`.
 #[must_use]
-pub fn linked_with(cloister: &Cloister, name: &str) -> BTreeMap<NodeId, u64> {
-    rpc::linked_with(cloister, name)
+pub fn peer_actors(cloister: &Cloister, name: &str) -> BTreeMap<NodeId, PeerActor> {
+    rpc::peer_actors(cloister, name)
+}
+
+/// Counts something that another node waits for until the result is dropped: this node does not leave before, for `timing.leave_timeout` at
+/// most.
+#[must_use]
+pub fn begin_received_call(cloister: &Cloister) -> CallInProgress {
+    cloister.shared().calls_in_progress().begin()
+}
+
+/// The same for something that this node waits for. What it begins while it stops is not counted.
+#[must_use]
+pub fn begin_own_call(cloister: &Cloister) -> Option<CallInProgress> {
+    cloister.begin_own_call()
+}
+
+/// What the metrics of calls name an error.
+#[must_use]
+pub fn outcome_of(error: &CallError) -> &'static str {
+    error.label()
 }
 
 /// Notifies `actor` when an actor is registered on any node, or is not any more: by a

@@ -13,6 +13,7 @@ mod in_progress;
 mod inbox;
 mod inbox_message;
 mod keyed;
+mod peer_actor;
 mod registration;
 mod report;
 mod service;
@@ -27,7 +28,6 @@ use tokio::time::Instant;
 
 use self::deliver::{Destination, shown};
 use self::groups::SCOPE;
-use self::in_progress::CallInProgress;
 use self::keyed::{KeyedCall, Limit};
 
 use crate::error::{CallError, TrySendError};
@@ -35,13 +35,16 @@ use crate::handle::Cloister;
 
 pub use cloister_net::MAX_MESSAGE_LEN;
 pub use idempotent::RetryUncertain;
+pub use in_progress::CallInProgress;
 pub(crate) use in_progress::CallsInProgress;
 pub(crate) use inbox::InboxActor;
 #[cfg(feature = "test-support")]
 pub(crate) use inbox::InboxState;
 #[cfg(feature = "test-support")]
 pub(crate) use keyed::enveloped;
-pub(crate) use registration::{linked_with, monitor_registered};
+pub use peer_actor::PeerActor;
+pub(crate) use peer_actor::peer_actors;
+pub(crate) use registration::monitor_registered;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 
@@ -420,7 +423,7 @@ impl Cloister {
     }
 
     /// Counts a call of this node to others until it is dropped, unless this node stops already.
-    fn begin_own_call(&self) -> Option<CallInProgress> {
+    pub(crate) fn begin_own_call(&self) -> Option<CallInProgress> {
         let stops = || matches!(self.status(), Status::Stopping | Status::Stopped);
         self.shared().calls_in_progress().begin_own(stops)
     }

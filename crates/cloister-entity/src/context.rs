@@ -7,7 +7,7 @@ use cloister_core::{Cloister, Epoch};
 use cloister_table::service::MessageId;
 
 use crate::entity::{Entity, HandlerError};
-use crate::later::{HandlingId, Replies, ReplyLater};
+use crate::later::{Awaited, HandlingId, Replies, ReplyLater};
 use crate::timers::Timers;
 
 /// What an entity sees of its surroundings while it handles a message.
@@ -65,7 +65,7 @@ pub struct Context<'a, E> {
     pub(crate) message: Option<MessageId>,
     pub(crate) replies: &'a Arc<Replies>,
     pub(crate) later: Option<Later>,
-    pub(crate) awaited: &'a mut Option<Arc<()>>,
+    pub(crate) awaited: &'a mut Awaited,
     pub(crate) entity: std::marker::PhantomData<fn() -> E>,
 }
 
@@ -112,7 +112,7 @@ impl<E: Entity> Context<'_, E> {
     ///
     /// The timer is part of the state: it is written with it, moves with it, and is gone if the handler fails. The message is handled
     /// once, by the owner of that time, not before the time has passed by the wall clock of that node. If its handler fails, it is
-    /// sent again after a second.
+    /// sent again after a second. Other timers go on meanwhile.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl<E: Entity> Context<'_, E> {
     /// #[derive(Default, Serialize, Deserialize)]
     /// struct Gate {
     ///     is_open: bool,
-    ///     #[serde(skip)]
+    ///     #[serde(default)]
     ///     waiting: Vec<ReplyLater<Gate>>,
     /// }
     ///
@@ -176,7 +176,7 @@ impl<E: Entity> Context<'_, E> {
     pub fn reply_later(&mut self) -> ReplyLater<E> {
         let place = self.message.map(|id| self.replies.open(id));
         self.later = Some(Later { place });
-        ReplyLater::new(self.replies, place, self.awaited.get_or_insert_default())
+        ReplyLater::new(self.replies, place, self.awaited.add())
     }
 
     /// Removes the state and the timers when the handler returns `Ok`: the next message finds a new entity.

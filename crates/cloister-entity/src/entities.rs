@@ -127,9 +127,9 @@ impl<E: Entity> Entities<E> {
     /// sends to one key are handled in their order. When the key moves, its node passes on what waits, in order, but what is sent to the
     /// next node meanwhile may come before it.
     ///
-    /// A message that was accepted is lost with its node. One that cannot be handled within
-    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. A message that is passed on within that time is
-    /// applied once. That holds also if its acceptance was lost with a link while its key moved, so that its sender sends it again.
+    /// A message that was accepted is lost with its node. A node that leaves handles what waits first, or passes it on. One that cannot be
+    /// handled within [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. A message that is passed on within that
+    /// time is applied once. That holds also if its acceptance was lost with a link while its key moved, so that its sender sends it again.
     ///
     /// # Errors
     ///

@@ -42,13 +42,17 @@
 //! - `entity.rs`, `context.rs`: what a program writes, and what its handler sees.
 //! - `entities.rs`: the handle that messages are sent by.
 //! - `objects.rs`, `objects/clock.rs`: which entities of this node have work; which are idle, and whose timers are due.
+//! - `objects/serving.rs`: what the table tells them: messages, slots that are served, rounds.
+//! - `objects/timed.rs`: finds the timers in the rows of slots that are served.
 //! - `objects/running.rs`: what the task of an entity works with, and what becomes of it if its runtime ends.
+//! - `objects/one_way.rs`: messages that were accepted and whose senders do not wait; a node that leaves waits for them.
 //! - `objects/write_through.rs`: when states that are written lazily are written at once.
 //! - `object.rs`, `object/handler.rs`, `object/writing.rs`: one entity: load; a message in its handler; write.
-//! - `later.rs`: replies that are given after their handler has returned.
+//! - `later.rs`, `later/named.rs`: replies that are given after their handler has returned, and their names in a state.
 //! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.
 //! - `store.rs`: where states are kept, if not on the nodes.
 //! - `views.rs`: which views this node was up in, without a gap.
+//! - `saved.rs`: the state as it is kept in a store.
 //! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.
 
 mod answer;
@@ -62,7 +66,10 @@ mod objects;
 mod options;
 mod recent;
 mod row;
+mod saved;
 mod store;
+#[cfg(test)]
+mod testing;
 mod timers;
 mod views;
 

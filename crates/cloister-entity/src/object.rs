@@ -5,7 +5,7 @@ mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloister_core::{Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, ServiceTable, decode, encode};
@@ -15,14 +15,16 @@ use self::handler::{Ran, Stopped, close, run};
 use self::writing::{caught, of_commit, of_store, write};
 pub(crate) use self::writing::{flush, in_words};
 use crate::answer;
+use crate::context::TimerId;
 use crate::entity::Entity;
 use crate::error::Failure;
-use crate::later::Replies;
+use crate::later::{Awaited, Names, Replies, in_state};
 use crate::options::{Durability, EntityOptions};
 use crate::recent::Recent;
 use crate::row;
+use crate::saved;
 use crate::store::EntityId;
-use crate::timers::{Timers, now};
+use crate::timers::{Paused, Timers, now};
 use crate::views::Views;
 
 /// What is logged where that happens.
@@ -45,8 +47,9 @@ pub(crate) struct Object<E> {
     attempted: Option<Encoded>,
     /// The answers of messages that may be sent again: the table has only those under whose numbers it was written.
     recent: Recent,
-    /// As long as another one has it, a reply is to be given.
-    awaited: Option<Arc<()>>,
+    awaited: Awaited,
+    /// The replies whose names are in the state that a message which fails is taken back to.
+    named: Names,
 }
 
 /// A state and its timers, as they are written.
@@ -56,6 +59,16 @@ struct Encoded {
     row: Option<Bytes>,
     /// What the store has.
     saved: Option<Vec<u8>>,
+}
+
+/// What a message has left.
+#[derive(Default)]
+struct Left {
+    encoded: Encoded,
+    /// Whether the state is not that of a new entity.
+    is_changed: bool,
+    /// The replies whose names are in it. `None` if they are as before.
+    named: Option<Names>,
 }
 
 /// What messages have left that were answered, and is not written yet.
@@ -101,8 +114,15 @@ impl Surroundings<'_> {
 
 impl<E: Entity> Object<E> {
     /// The entity of what is written.
-    fn load(written: Encoded, is_stored: bool, epoch: Epoch) -> Result<Self, Failure> {
-        let (state, timers) = decoded(&written, is_stored)?;
+    fn load(
+        written: Encoded,
+        with: &Surroundings<'_>,
+        epoch: Epoch,
+        mut awaited: Awaited,
+    ) -> Result<Self, Failure> {
+        let is_stored = with.options.store.is_some();
+        let (decoded, named) = in_state(with.replies, &mut awaited, || decoded(&written, is_stored));
+        let (state, timers) = decoded?;
         let (state, new) = match state {
             Some(state) => (state, None),
             None => {
@@ -120,7 +140,8 @@ impl<E: Entity> Object<E> {
             unwritten: None,
             attempted: None,
             recent: Recent::default(),
-            awaited: None,
+            awaited,
+            named,
         })
     }
 
@@ -129,24 +150,29 @@ impl<E: Entity> Object<E> {
         self.unwritten.as_ref().map(|unwritten| unwritten.since)
     }
 
-    /// Whether a reply is to be given later.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.awaited.as_ref().is_some_and(|awaited| Arc::strong_count(awaited) > 1)
+    /// Whether a reply is to be given later, for which a caller may still wait.
+    pub(crate) fn is_awaited(&self, timeout: Duration) -> bool {
+        self.awaited.is_awaited(timeout)
     }
 
-    /// When its first timer is due.
-    pub(crate) fn due(&self) -> Option<u64> {
-        self.timers.earliest()
+    /// Its timers, if it has any.
+    pub(crate) fn timers(&self) -> Option<&Timers> {
+        self.timers.earliest().map(|_| &self.timers)
     }
 
-    /// The state and the timers, encoded, and whether the state is not that of a new entity.
-    fn encoded(&self, options: &EntityOptions) -> Result<(Encoded, bool), Failure> {
-        let state = encode(&self.state).map_err(Failure::NotWritable)?;
+    /// The state and the timers, encoded, after the message of this timer, if it was one.
+    fn encoded(&mut self, with: &Surroundings<'_>, timer: Option<TimerId>) -> Result<Left, Failure> {
+        let options = with.options;
+        let (state, named) = in_state(with.replies, &mut self.awaited, || encode(&self.state));
+        let state = state.map_err(Failure::NotWritable)?;
         within_limits(state.len(), options)?;
         let is_changed = self.new.as_ref() != Some(&state);
         let row = self.to_row(is_changed.then_some(&state), options)?;
-        let saved = (is_changed && options.store.is_some()).then_some(state);
-        Ok((Encoded { row, saved }, is_changed))
+        let saved = match is_changed && options.store.is_some() {
+            true => Some(self.to_saved(state, timer).map_err(Failure::NotWritable)?),
+            false => None,
+        };
+        Ok(Left { encoded: Encoded { row, saved }, is_changed, named: Some(named) })
     }
 
     /// The row of this encoded state, `None` if it is that of a new entity, and of the timers.
@@ -169,13 +195,42 @@ impl<E: Entity> Object<E> {
         }))
     }
 
+    /// What is saved of this encoded state.
+    fn to_saved(&self, state: Vec<u8>, timer: Option<TimerId>) -> Result<Vec<u8>, String> {
+        match &self.written.saved {
+            Some(known) if saved::read(known)?.1 == state => Ok(known.clone()),
+            _ => saved::write(state, &self.applied(timer)?),
+        }
+    }
+
+    /// The timers that were applied to the state, and are still in the row that is written.
+    fn applied(&self, timer: Option<TimerId>) -> Result<Vec<TimerId>, String> {
+        let mut applied = match &self.kept().saved {
+            Some(saved) => saved::read(saved)?.0,
+            None => Vec::new(),
+        };
+        applied.extend(timer);
+        match &self.written.row {
+            Some(row) if !applied.is_empty() => {
+                let (_, timers) = row::read(row)?;
+                applied.retain(|timer| timers.has(*timer));
+            }
+            Some(_) => {}
+            None => applied.clear(),
+        }
+        Ok(applied)
+    }
+
     /// What messages have left that were answered.
     fn kept(&self) -> &Encoded {
         self.unwritten.as_ref().map_or(&self.written, |unwritten| &unwritten.encoded)
     }
 
     /// Keeps what an answered message has left, to be written later.
-    fn keep(&mut self, encoded: Encoded, is_changed: bool) {
+    fn keep(&mut self, Left { encoded, is_changed, named }: Left) {
+        if let Some(named) = named {
+            self.named = named;
+        }
         if *self.kept() == encoded {
             return;
         }
@@ -187,29 +242,43 @@ impl<E: Entity> Object<E> {
 
 /// The state and the timers; no state if it is that of a new entity.
 fn decoded<E: Entity>(encoded: &Encoded, is_stored: bool) -> Result<(Option<E>, Timers), Failure> {
-    let (of_row, timers) = match &encoded.row {
+    let (of_row, mut timers) = match &encoded.row {
         Some(row) => row::read(row).map(|(state, timers)| (Some(state), timers)).map_err(Failure::State)?,
         None => (None, Timers::default()),
     };
-    let known = if is_stored { encoded.saved.as_deref() } else { of_row };
+    let known = match (is_stored, &encoded.saved) {
+        (true, Some(saved)) => {
+            let (applied, state) = saved::read(saved).map_err(Failure::State)?;
+            // Its row was not written when they were applied.
+            for timer in applied {
+                timers.remove(timer);
+            }
+            Some(state)
+        }
+        (true, None) => None,
+        (false, _) => of_row,
+    };
     Ok((known.map(decode).transpose().map_err(Failure::State)?, timers))
 }
 
 /// Takes back what a message has left that is not applied. The state is again as those have left it that were.
 pub(crate) fn restore<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>) {
     let Some(mut present) = object.take() else { return };
-    if present.unwritten.is_none() && present.recent.is_empty() {
+    if present.unwritten.is_none() && present.recent.is_empty() && present.named.is_empty() {
         // The next message loads it.
         return;
     }
     let is_stored = with.options.store.is_some();
+    let mut awaited = std::mem::take(&mut present.awaited);
+    let kept = present.kept();
     let before = AssertUnwindSafe(|| {
-        let (state, timers) = decoded::<E>(present.kept(), is_stored)?;
+        let (decoded, _) = in_state(with.replies, &mut awaited, || decoded::<E>(kept, is_stored));
+        let (state, timers) = decoded?;
         Ok::<_, Failure>((state.unwrap_or_default(), timers))
     });
     let cause = match catch_unwind(before) {
         Ok(Ok((state, timers))) => {
-            (present.state, present.timers) = (state, timers);
+            (present.state, present.timers, present.awaited) = (state, timers, awaited);
             *object = Some(present);
             return;
         }
@@ -233,26 +302,27 @@ pub(crate) async fn handle<E: Entity>(
     with: &Surroundings<'_>,
     message: &Accepted,
 ) -> Turn {
-    turn(object, with, message.clone(), false).await
+    turn(object, with, message.clone(), None).await
 }
 
-/// Handles the message of a timer, if one is due.
+/// Handles the message of a timer, if one is due that is not paused.
 pub(crate) async fn handle_timer<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     key: &Bytes,
+    paused: &mut Paused,
 ) -> Turn {
     // Which one is known when the state is there.
-    turn(object, with, Accepted::own(key.clone(), Bytes::default()), true).await
+    turn(object, with, Accepted::own(key.clone(), Bytes::default()), Some(paused)).await
 }
 
 async fn turn<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     mut message: Accepted,
-    is_timer: bool,
+    timer: Option<&mut Paused>,
 ) -> Turn {
-    let table = with.table;
+    let (table, is_timer) = (with.table, timer.is_some());
     let Some(epoch) = table.claim() else { return not_served(object, with, &message.key) };
     let Some(row) = table.read(&message.key) else { return not_served(object, with, &message.key) };
     if table.is_committed(&message) {
@@ -265,12 +335,21 @@ async fn turn<E: Entity>(
     if let Some(answer) = message.ids().find_map(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
-    if is_timer {
-        match present.timers.take_due(now()) {
+    let mut tried = None;
+    if let Some(paused) = timer {
+        match present.timers.take_due(now(), paused) {
             Some(due) => message.message = due,
-            // It was cancelled, or handled.
-            None => return Turn::Done(Bytes::default()),
+            // It was cancelled, or handled, and then its row may still have it.
+            None => {
+                return match present.applied(None) {
+                    Ok(applied) if !applied.is_empty() => {
+                        apply(object, with, epoch, &message, (Bytes::default(), None), false).await
+                    }
+                    _ => Turn::Done(Bytes::default()),
+                };
+            }
         }
+        tried = paused.tried();
     }
     let Ran { answer, is_forgotten, later } = match run(present, with, epoch, &message).await {
         Ok(ran) => ran,
@@ -286,7 +365,7 @@ async fn turn<E: Entity>(
             return Turn::NotDone(CLAIM_LOST.to_owned());
         }
     };
-    let turn = apply(object, with, epoch, &message, answer, is_forgotten).await;
+    let turn = apply(object, with, epoch, &message, (answer, tried), is_forgotten).await;
     let is_open = match &turn {
         Turn::Done(answer) => answer::is_later(answer),
         Turn::NotDone(_) => false,
@@ -305,15 +384,15 @@ async fn apply<E: Entity>(
     with: &Surroundings<'_>,
     epoch: Epoch,
     message: &Accepted,
-    answer: Bytes,
+    (answer, timer): (Bytes, Option<TimerId>),
     is_forgotten: bool,
 ) -> Turn {
     let Some(present) = object.as_mut() else { return Turn::Uncertain };
     if is_forgotten {
         return write(object, with, epoch, message, answer, None).await;
     }
-    let (encoded, is_changed) = match present.encoded(with.options) {
-        Ok(encoded) => encoded,
+    let left = match present.encoded(with, timer) {
+        Ok(left) => left,
         Err(failure) => {
             restore(object, with);
             return Turn::Done(answer::failure(&failure));
@@ -321,15 +400,15 @@ async fn apply<E: Entity>(
     };
     let has_failed = present.unwritten.as_ref().is_some_and(|unwritten| unwritten.has_failed);
     let is_lazy = matches!(with.options.durability, Durability::Lazy(_)) && !with.writes_through;
-    if !is_lazy || (has_failed && *present.kept() != encoded) {
-        return write(object, with, epoch, message, answer, Some((encoded, is_changed))).await;
+    if !is_lazy || (has_failed && *present.kept() != left.encoded) {
+        return write(object, with, epoch, message, answer, Some(left)).await;
     }
     // Another node may have the key by now, and nothing but this look tells.
     if with.table.claim() != Some(epoch) {
         restore(object, with);
         return Turn::NotDone(CLAIM_LOST.to_owned());
     }
-    present.keep(encoded, is_changed);
+    present.keep(left);
     for id in message.ids() {
         present.recent.add(id, message, &answer);
     }
@@ -398,14 +477,18 @@ async fn load<E: Entity>(
         return Ok(());
     }
     // What this node was to write when a view ended is written.
-    let before = object.take_if(|object| object.attempted.as_ref() == Some(&written));
+    let mut before = object.take_if(|object| object.attempted.as_ref() == Some(&written));
     drop_unwritten(object, with, "another node has written it meanwhile");
-    let loaded = Object::load(written, store.is_some(), epoch);
+    let awaited = before.as_mut().map(|before| std::mem::take(&mut before.awaited)).unwrap_or_default();
+    let loaded = Object::load(written, with, epoch, awaited);
     let mut loaded = loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?;
     if let Some(before) = before {
-        (loaded.recent, loaded.awaited) = (before.recent, before.awaited);
+        loaded.recent = before.recent;
         loaded.recent.are_written();
     }
     *object = Some(loaded);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

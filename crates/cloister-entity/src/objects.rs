@@ -7,10 +7,12 @@
 //! ```
 
 mod clock;
+mod one_way;
 mod running;
+mod serving;
+mod timed;
 mod write_through;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,31 +23,32 @@ use cloister_core::Slot;
 use cloister_core::internal::{LogLimiter, exponential, text};
 use cloister_core::telemetry::TARGET;
 use cloister_table::TableError;
-use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
+use cloister_table::service::{Accepted, Bytes, Planned, ReplyTo, ServiceTable, decode};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
+use self::one_way::{OneWay, OneWays};
 use self::running::Running;
+use self::timed::Unread;
 use self::write_through::WriteThrough;
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
 use crate::later::Replies;
 use crate::object::{self, Object, Surroundings, Turn, text_of};
-use crate::options::{Durability, EntityOptions};
-use crate::row;
+use crate::options::EntityOptions;
 use crate::timers::Schedule;
 use crate::views::Views;
-
-/// How many messages wait for one entity at most, and how many bytes wait for all entities of one type at a node.
-const MAX_INBOX: usize = 1_000;
-const MAX_INBOX_BYTES: usize = 64 << 20;
 
 /// The pauses before a message that was accepted is tried again: each twice the one before.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is logged of a message that may have been handled, or be at the next owner.
+const MAY_BE_LOST: &str =
+    "a message without a waiting sender may be lost; read the entity before it is sent again";
 
 /// Into how many parts the objects are divided, each behind a lock of its own.
 const PARTS: u16 = 16;
@@ -57,8 +60,11 @@ pub(crate) struct Objects<E> {
     views: Arc<Views>,
     parts: Vec<Mutex<HashMap<Bytes, ActiveEntity<E>>>>,
     schedule: Schedule,
+    /// The slots that are served, and whose timers are not in the schedule yet.
+    unread: Unread,
     replies: Arc<Replies>,
     waiting_bytes: AtomicUsize,
+    one_ways: Arc<OneWays>,
     timers_running: AtomicUsize,
     tasks: AtomicU64,
     /// From an announced round on, until its view has begun, all is written at once.
@@ -72,12 +78,14 @@ pub(crate) struct Objects<E> {
 /// An entity that has work, or has had some a short time ago.
 struct ActiveEntity<E> {
     inbox: VecDeque<Work>,
-    /// The senders of the messages in the inbox, and of the one that is handled; `None` if it waits for no answer.
+    /// The senders of the messages in the inbox, and of the one that is handled, by all of their names; `None` if it waits for no answer.
     senders: HashMap<(u64, u64), Option<ReplyTo>>,
     /// `None` while a task works with it, or if it has to be loaded.
     object: Option<Object<E>>,
     /// The number of the task that works with it.
     task: Option<u64>,
+    /// That task handles a message whose sender waits for no answer.
+    handles_one_way: bool,
     used: Instant,
 }
 
@@ -88,8 +96,32 @@ impl<E> Default for ActiveEntity<E> {
             senders: HashMap::new(),
             object: None,
             task: None,
+            handles_one_way: false,
             used: Instant::now(),
         }
+    }
+}
+
+impl<E> ActiveEntity<E> {
+    /// How many messages wait here whose senders do not, beside the one that is handled.
+    fn one_ways(&self) -> usize {
+        self.inbox.iter().filter(|work| work.is_one_way()).count()
+    }
+
+    /// Whether a message is here under any of its names: it may come from its sender, and from each node that has passed it on. Else it is
+    /// here from now on. Its sender is the one that has sent it last.
+    fn has_taken(&mut self, message: &Accepted, reply: &mut Option<ReplyTo>) -> bool {
+        let is_here = names_of(message).any(|name| self.senders.contains_key(&name));
+        if !is_here {
+            self.senders.extend(names_of(message).map(|name| (name, None)));
+        }
+        // A call has one name.
+        if let Some(sender) = names_of(message).last().and_then(|name| self.senders.get_mut(&name))
+            && reply.is_some()
+        {
+            *sender = reply.take();
+        }
+        is_here
     }
 }
 
@@ -104,7 +136,8 @@ enum Work {
 /// A message in the inbox.
 struct Waiting {
     message: Accepted,
-    one_way: bool,
+    /// Its sender does not wait for an answer.
+    one_way: Option<OneWay>,
     since: Instant,
     /// Moves to [`ActiveEntity::senders`].
     reply: Option<ReplyTo>,
@@ -117,6 +150,10 @@ impl Work {
             Work::Timer | Work::Flush(_) => 0,
         }
     }
+
+    fn is_one_way(&self) -> bool {
+        matches!(self, Work::Message(Waiting { one_way: Some(_), .. }))
+    }
 }
 
 impl<E: Entity> Objects<E> {
@@ -128,8 +165,10 @@ impl<E: Entity> Objects<E> {
             views,
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             schedule: Schedule::default(),
+            unread: Unread::default(),
             replies,
             waiting_bytes: AtomicUsize::new(0),
+            one_ways: Arc::default(),
             timers_running: AtomicUsize::new(0),
             tasks: AtomicU64::new(0),
             writes_through: WriteThrough::default(),
@@ -159,8 +198,7 @@ impl<E: Entity> Objects<E> {
         let mut part = self.part(key);
         let place = part.entry(Bytes::clone(key)).or_default();
         if let Work::Message(Waiting { message, reply, .. }) = &mut work
-            && let Some(name) = sent_as(message)
-            && place.senders.insert(name, reply.take()).is_some()
+            && place.has_taken(message, reply)
         {
             return;
         }
@@ -195,7 +233,7 @@ impl<E: Entity> Objects<E> {
                 warn: &warn,
             };
             match work {
-                Work::Message(Waiting { message, one_way: true, .. }) => {
+                Work::Message(Waiting { message, one_way: Some(_one_way), .. }) => {
                     self.handle_one_way(&mut running, &with, &message).await;
                     running.sender_of(&message);
                 }
@@ -214,11 +252,12 @@ impl<E: Entity> Objects<E> {
                 Work::Timer => {
                     running.has_timer = true;
                     let object = &mut running.object;
-                    let turn = AssertUnwindSafe(object::handle_timer(object, &with, &key));
+                    let mut paused = self.schedule.paused(&key);
+                    let turn = AssertUnwindSafe(object::handle_timer(object, &with, &key, &mut paused));
                     let turn = turn.catch_unwind().await;
                     let turn = turn.unwrap_or_else(|panic| panicked(object, &with, panic.as_ref()));
                     running.has_timer = false;
-                    self.timer_is_over(&table, &key, &text, running.object.as_ref(), turn);
+                    self.timer_is_over(&with, &key, running.object.as_ref(), turn, paused);
                 }
                 Work::Flush(_planned) => {
                     let object = &mut running.object;
@@ -258,6 +297,7 @@ impl<E: Entity> Objects<E> {
     }
 
     /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
+    /// Each has its time from its turn on: in a long inbox it would be over for all that wait when a view ends.
     async fn handle_one_way(&self, running: &mut Running<E>, with: &Surroundings<'_>, message: &Accepted) {
         let (began, cloister) = (Instant::now(), with.table.cloister());
         let mut failures = 0;
@@ -266,26 +306,34 @@ impl<E: Entity> Objects<E> {
                 Turn::Done(answer) => {
                     if let Some(failure) = answer::failed(&answer) {
                         let cause = failure.to_string();
-                        self.warn(with.key, "a message without a waiting sender was not handled", &cause);
+                        (with.warn)("a message without a waiting sender was not handled", &cause);
                     }
                     return;
                 }
                 Turn::Uncertain => {
-                    let cause = "its view ended before all copies had it";
-                    return self.warn(with.key, "a message without a waiting sender may be lost", cause);
+                    return (with.warn)(MAY_BE_LOST, "its view ended before all copies had it");
                 }
                 Turn::NotDone(cause) => cause,
             };
             // A node that has begun anew has another task for the key.
+            let leaving = self.one_ways.leaving();
             let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node()) || !running.is_present();
-            let cause = match is_elsewhere {
-                true => match with.table.pass_on(message).await {
+            let passed_on = match &leaving {
+                Some(leaving) => Some(leaving.pass_on(message).await),
+                None if is_elsewhere => Some(with.table.pass_on(message).await),
+                None => None,
+            };
+            let cause = match passed_on {
+                Some(passed_on) => match passed_on {
                     Ok(()) => return,
                     Err(error @ TableError::Busy { .. }) => error.to_string(),
-                    // It has waited for long, or it may be there.
+                    Err(error) if error.may_be_done() => {
+                        return (with.warn)(MAY_BE_LOST, &error.to_string());
+                    }
+                    // It has waited for long.
                     Err(error) => break error.to_string(),
                 },
-                false => cause,
+                None => cause,
             };
             failures += 1;
             let pause = exponential(MIN_PAUSE, MAX_PAUSE, failures);
@@ -294,12 +342,38 @@ impl<E: Entity> Objects<E> {
             }
             sleep(pause).await;
         };
-        self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
+        (with.warn)("a message without a waiting sender is lost; send it again", &cause);
     }
 
     /// As [`warn`](Self::warn), of an encoded key.
     fn warn_of(&self, key: &[u8], what: &str, cause: &str) {
         self.warn(&text_of_key(key), what, cause);
+    }
+
+    /// Drops what waits: calls are sent again by their clients. Returns how many messages are lost whose senders have been answered. Those
+    /// that work now put nothing back.
+    fn drop_waiting(&self) -> usize {
+        let mut lost = 0;
+        for mut part in self.all() {
+            self.forget(part.values().flat_map(|place| &place.inbox));
+            lost += part.values().map(ActiveEntity::one_ways).sum::<usize>();
+            part.clear();
+        }
+        lost
+    }
+
+    /// So many messages are lost whose senders have been answered.
+    fn warn_of_lost(&self, one_ways: usize, cause: &str) {
+        if one_ways == 0 {
+            return;
+        }
+        let mut limiter = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(missed) = limiter.allow(Instant::now()) {
+            warn!(
+                target: TARGET, entity = E::NAME, messages = one_ways, error = cause, missed,
+                "messages without a waiting sender are lost; send them again"
+            );
+        }
     }
 
     /// This work is not done any more.
@@ -326,9 +400,9 @@ fn text_of_key(key: &[u8]) -> String {
     decode(key).unwrap_or_default()
 }
 
-/// What names a message: its sender, and its number there. Each has one.
-fn sent_as(message: &Accepted) -> Option<(u64, u64)> {
-    message.id().map(|id| (id.client, id.number))
+/// What names a message: each that has sent it, with its number there.
+fn names_of(message: &Accepted) -> impl Iterator<Item = (u64, u64)> {
+    message.ids().map(|id| (id.client, id.number))
 }
 
 /// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
@@ -341,82 +415,5 @@ fn panicked<E: Entity>(
     Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
 }
 
-impl<E: Entity> Service for Objects<E> {
-    fn deliver(&self, table: &ServiceTable, delivery: Delivery) {
-        let waiting = match self.part(&delivery.key).entry(Bytes::clone(&delivery.key)) {
-            Entry::Occupied(place) => place.get().inbox.len(),
-            Entry::Vacant(_) => 0,
-        };
-        if waiting >= MAX_INBOX || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_INBOX_BYTES {
-            return delivery.busy();
-        }
-        let one_way = delivery.one_way;
-        let (message, reply) = delivery.accept();
-        let reply = match (message.id(), reply) {
-            // It was handled, and is sent again since its reply takes long.
-            (Some(id), Some(reply)) if self.replies.has(id) => return self.replies.wait(Some(id), reply),
-            (_, reply) => reply,
-        };
-        let key = Bytes::clone(&message.key);
-        let work = Work::Message(Waiting { message, one_way, since: Instant::now(), reply });
-        self.give(table, &key, work);
-    }
-
-    fn serves(&self, table: &ServiceTable, _: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) {
-        let mut has_timers = false;
-        for (key, row) in rows {
-            if let Some(due) = row::due(row) {
-                self.schedule.add(due, key.into());
-                has_timers = true;
-            }
-        }
-        if has_timers {
-            self.start_clock(table);
-            self.wake.notify_one();
-        }
-    }
-
-    fn ended(&self) {
-        self.schedule.clear();
-        if matches!(self.options.durability, Durability::Lazy(_)) {
-            // Their rows, which are looked through when a slot is served, lack timers that are not written yet.
-            for part in self.all() {
-                for (key, place) in part.iter() {
-                    self.timer_of(key, place.object.as_ref().filter(|object| object.dirty().is_some()));
-                }
-            }
-        }
-        self.writes_through.end();
-    }
-
-    fn planned(&self, table: &ServiceTable, planned: Planned) {
-        self.writes_through.begin();
-        let planned = Arc::new(planned);
-        let is_lazy = matches!(self.options.durability, Durability::Lazy(_));
-        let keys: Vec<Bytes> = match is_lazy {
-            true => self.all().flat_map(|part| part.keys().cloned().collect::<Vec<_>>()).collect(),
-            false => Vec::new(),
-        };
-        for key in keys {
-            self.give(table, &key, Work::Flush(Some(Arc::clone(&planned))));
-        }
-    }
-
-    fn withdrawn(&self) {
-        self.writes_through.withdraw(Instant::now());
-    }
-
-    fn repeats(&self) -> bool {
-        self.options.store.is_none()
-    }
-
-    fn reset(&self) {
-        self.replies.reset();
-        // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
-        for mut part in self.all() {
-            self.forget(part.values().flat_map(|place| &place.inbox));
-            part.clear();
-        }
-        self.ended();
-    }
-}
+#[cfg(test)]
+mod tests;

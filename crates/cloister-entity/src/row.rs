@@ -61,6 +61,7 @@ pub(crate) fn due(row: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timers::Paused;
 
     #[test]
     fn a_row_brings_state_and_timers_and_shows_when_the_first_is_due() {
@@ -91,8 +92,8 @@ mod tests {
         };
         let two = timers(&[(0x0304, "late"), (0x0102, "")]);
         let (mut cancelled, mut gone) = (two.clone(), two.clone());
-        while cancelled.take_due(0x0102).is_some() {}
-        while gone.take_due(u64::MAX).is_some() {}
+        while cancelled.take_due(0x0102, &mut Paused::default()).is_some() {}
+        while gone.take_due(u64::MAX, &mut Paused::default()).is_some() {}
         let rows: [(&[u8], Timers, &[u8]); 6] = [
             (b"state", Timers::default(), b"\x00state"),
             (b"", Timers::default(), b"\x00"),

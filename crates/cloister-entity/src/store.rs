@@ -16,6 +16,9 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// both methods are refused below an epoch that the store has seen for the entity, and `load` is seen, too. In a database this is a column,
 /// and a condition of the statement: `UPDATE … WHERE epoch <= ?`.
 ///
+/// The state is bytes for Cloister alone. Most often it is MessagePack. One that the message of a timer has left may begin with the byte
+/// 0xc1 and the numbers of such timers, so that none is applied again if its row was not written.
+///
 /// Each future has [`EntityOptions::handler_timeout`](crate::EntityOptions::handler_timeout) to end, and is dropped then, as after
 /// [`StoreError::Failed`]. One of `load` is also dropped when the node may not act for the key any more. What a future has begun elsewhere, as
 /// on a thread that may block, may go on. A later `save` of the entity must not be overtaken by it.

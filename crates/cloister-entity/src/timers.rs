@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cloister_table::service::{Blob, Bytes};
 use serde::{Deserialize, Serialize};
+use tokio::task::yield_now;
 
 use crate::context::TimerId;
 
@@ -38,27 +39,63 @@ impl Timers {
         id
     }
 
+    pub(crate) fn has(&self, id: TimerId) -> bool {
+        self.timers.iter().any(|timer| timer.id == id)
+    }
+
     pub(crate) fn remove(&mut self, id: TimerId) -> bool {
         let before = self.timers.len();
         self.timers.retain(|timer| timer.id != id);
         self.timers.len() < before
     }
 
-    /// Takes the message of the timer that is due first, if it is due now.
-    pub(crate) fn take_due(&mut self, now: u64) -> Option<Bytes> {
-        let first = self
-            .timers
-            .iter()
-            .filter(|timer| timer.due <= now)
-            .min_by_key(|timer| (timer.due, timer.id.0))?;
-        let id = first.id;
+    /// Takes the message of the timer that is due first, if it is due now. One that is paused is due when its pause is over.
+    pub(crate) fn take_due(&mut self, now: u64, paused: &mut Paused) -> Option<Bytes> {
+        paused.until.retain(|(id, _)| self.has(*id));
+        let due = self.timers.iter().filter(|timer| paused.due(timer) <= now);
+        let id = due.min_by_key(|timer| (paused.due(timer), timer.id.0))?.id;
         let at = self.timers.iter().position(|timer| timer.id == id)?;
-        Some(self.timers.remove(at).message.0)
+        let message = self.timers.remove(at).message.0;
+        paused.tried = Some((id, self.earliest_but(paused)));
+        Some(message)
+    }
+
+    /// When the first is due that is not paused, or whose pause is over.
+    pub(crate) fn earliest_but(&self, paused: &Paused) -> Option<u64> {
+        self.timers.iter().map(|timer| paused.due(timer)).min()
     }
 
     /// When the first is due.
     pub(crate) fn earliest(&self) -> Option<u64> {
         self.timers.iter().map(|timer| timer.due).min()
+    }
+}
+
+/// The timers of an entity whose messages were not handled. Each is tried again after a pause, and the others are handled meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paused {
+    until: Vec<(TimerId, u64)>,
+    /// The timer whose message is handled now, and when the next of the others is due.
+    tried: Option<(TimerId, Option<u64>)>,
+}
+
+impl Paused {
+    /// The timer whose message is handled now.
+    pub(crate) fn tried(&self) -> Option<TimerId> {
+        self.tried.map(|(id, _)| id)
+    }
+
+    fn due(&self, timer: &Timer) -> u64 {
+        let until = self.until.iter().find(|(id, _)| *id == timer.id).map_or(0, |(_, until)| *until);
+        timer.due.max(until)
+    }
+
+    /// The message of the timer was not handled. Returns when the next one is due.
+    fn pause(&mut self, until: u64) -> u64 {
+        let Some((tried, others)) = self.tried.take() else { return until };
+        self.until.retain(|(id, _)| *id != tried);
+        self.until.push((tried, until));
+        others.map_or(until, |others| others.min(until))
     }
 }
 
@@ -70,7 +107,14 @@ pub(crate) struct Schedule(Mutex<Times>);
 struct Times {
     order: BTreeSet<(u64, Bytes)>,
     of_key: HashMap<Bytes, u64>,
+    /// Of entities whose timers were not handled.
+    paused: HashMap<Bytes, Paused>,
+    /// Times of before, to be dropped.
+    old: Vec<Times>,
 }
+
+/// How many times are dropped at once.
+const PART: usize = 10_000;
 
 /// The time of a key whose timer is being handled. None is earlier.
 const FIRED: u64 = 0;
@@ -118,8 +162,49 @@ impl Schedule {
         }
     }
 
+    /// The timers of a key that were not handled.
+    pub(crate) fn paused(&self, key: &Bytes) -> Paused {
+        self.lock().paused.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The message of a timer was handled, or none was due.
+    pub(crate) fn handled(&self, key: &Bytes, mut paused: Paused) {
+        paused.tried = None;
+        let known = &mut self.lock().paused;
+        if paused.until.is_empty() {
+            known.remove(key);
+        } else {
+            known.insert(Bytes::clone(key), paused);
+        }
+    }
+
+    /// The message of a timer was not handled, and is tried again at `until`. Those of the others are handled meanwhile.
+    pub(crate) fn failed(&self, key: &Bytes, mut paused: Paused, until: u64) {
+        let next = paused.pause(until);
+        self.handled(key, paused);
+        self.add(next, Bytes::clone(key));
+    }
+
+    /// None is known any more. What was known is dropped by [`drop_old`](Self::drop_old): of many keys that takes long.
     pub(crate) fn clear(&self) {
-        *self.lock() = Times::default();
+        let mut times = self.lock();
+        let mut before = std::mem::take(&mut *times);
+        times.old = std::mem::take(&mut before.old);
+        if !before.of_key.is_empty() {
+            times.old.push(before);
+        }
+    }
+
+    /// Drops what was known before it was cleared, in parts.
+    pub(crate) async fn drop_old(&self) {
+        loop {
+            // Not under the lock.
+            let Some(Times { order, of_key, .. }) = self.lock().old.pop() else { return };
+            let (mut order, mut of_key) = (order.into_iter(), of_key.into_iter());
+            while order.by_ref().take(PART).count() + of_key.by_ref().take(PART).count() > 0 {
+                yield_now().await;
+            }
+        }
     }
 }
 
@@ -129,18 +214,51 @@ mod tests {
 
     #[test]
     fn timers_come_in_order_of_their_times_and_a_cancelled_one_does_not() {
-        let mut timers = Timers::default();
+        let (mut timers, mut paused) = (Timers::default(), Paused::default());
         let late = timers.add(0, 30, b"late".to_vec().into());
         timers.add(0, 10, b"first".to_vec().into());
         timers.add(0, 10, b"second".to_vec().into());
         assert_eq!(timers.earliest(), Some(10));
-        assert_eq!(timers.take_due(9), None);
-        assert_eq!(timers.take_due(10).as_deref(), Some(b"first".as_slice()));
-        assert_eq!(timers.take_due(10).as_deref(), Some(b"second".as_slice()));
-        assert_eq!(timers.take_due(10), None);
+        assert_eq!(timers.take_due(9, &mut paused), None);
+        assert_eq!(timers.take_due(10, &mut paused).as_deref(), Some(b"first".as_slice()));
+        assert_eq!(timers.take_due(10, &mut paused).as_deref(), Some(b"second".as_slice()));
+        assert_eq!(timers.take_due(10, &mut paused), None);
         assert!(timers.remove(late));
         assert!(!timers.remove(late));
         assert_eq!(timers.earliest(), None);
+    }
+
+    #[test]
+    fn a_timer_that_was_not_handled_lets_the_others_go_first() {
+        let key: Bytes = b"a".as_slice().into();
+        let schedule = Schedule::default();
+        let mut timers = Timers::default();
+        for (due, message) in [(10, "fails"), (20, "fails, too"), (30, "third")] {
+            timers.add(0, due, message.as_bytes().to_vec().into());
+        }
+        let before = timers.clone();
+        for (message, next) in [("fails", 20), ("fails, too", 30)] {
+            // What a handler that fails has left is taken back.
+            timers = before.clone();
+            let mut paused = schedule.paused(&key);
+            assert_eq!(timers.take_due(40, &mut paused).as_deref(), Some(message.as_bytes()));
+            schedule.failed(&key, paused, 1_040);
+            assert_eq!(schedule.next(), Some(next));
+            assert_eq!(schedule.take_due(40), Some(Bytes::clone(&key)));
+            schedule.over(&key);
+        }
+        timers = before;
+        let mut paused = schedule.paused(&key);
+        assert_eq!(timers.take_due(40, &mut paused).as_deref(), Some(b"third".as_slice()));
+        assert_eq!(timers.take_due(1_039, &mut paused), None);
+        assert_eq!(timers.earliest_but(&paused), Some(1_040));
+        assert_eq!(timers.earliest(), Some(10), "the row has its time");
+        assert_eq!(timers.take_due(1_040, &mut paused).as_deref(), Some(b"fails".as_slice()));
+        assert_eq!(timers.take_due(1_040, &mut paused).as_deref(), Some(b"fails, too".as_slice()));
+        // Nothing is kept of timers that are gone.
+        assert_eq!(timers.take_due(1_040, &mut paused), None);
+        schedule.handled(&key, paused);
+        assert!(schedule.lock().paused.is_empty());
     }
 
     #[test]
@@ -154,6 +272,21 @@ mod tests {
         assert_eq!(schedule.take_due(25).as_deref(), Some(b"a".as_slice()));
         assert_eq!(schedule.take_due(25).as_deref(), Some(b"b".as_slice()));
         assert_eq!(schedule.take_due(25), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_known_before_a_schedule_was_cleared_is_dropped_later() {
+        let schedule = Schedule::default();
+        for view in 0..2 {
+            for number in 0..25_000_u32 {
+                schedule.add(number.into(), number.to_be_bytes().as_slice().into());
+            }
+            schedule.clear();
+            assert_eq!((schedule.next(), schedule.lock().old.len()), (None, view + 1));
+        }
+        schedule.add(7, b"a".as_slice().into());
+        schedule.drop_old().await;
+        assert_eq!((schedule.next(), schedule.lock().old.len()), (Some(7), 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which views this node was up in, one after the other without a gap: whether another node may have served a key meanwhile.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use cloister_core::{Cloister, Epoch, Message, NodeId, Ring, Slot, StateChange, Status};
@@ -11,12 +11,49 @@ const MAX_VIEWS: usize = 64;
 
 /// The last views that this node was up in, without a gap between them.
 #[derive(Debug, Default)]
-pub(crate) struct Views(Mutex<VecDeque<(Epoch, Arc<Ring>)>>);
+pub(crate) struct Views(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    views: VecDeque<(Epoch, Arc<Ring>)>,
+    /// The last view of which a table has heard what it follows, and that.
+    heard: Option<(Epoch, Epoch)>,
+}
+
+impl Known {
+    /// If this node was up in the view that a table has heard of, and in another one before than that follows, another node may have served
+    /// since.
+    fn look_for_gap(&mut self) {
+        let Some((epoch, predecessor)) = self.heard else { return };
+        let Ok(at) = self.views.binary_search_by_key(&epoch, |(its, _)| *its) else { return };
+        if at
+            .checked_sub(1)
+            .and_then(|before| self.views.get(before))
+            .is_some_and(|(its, _)| *its < predecessor)
+        {
+            self.views.drain(..at);
+        }
+    }
+}
 
 impl Views {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A table has heard what the view of `epoch` follows: nodes that leave know of views that the membership does not.
+    pub(crate) fn follows(&self, epoch: Epoch, predecessor: Epoch) {
+        let mut known = self.lock();
+        if known.heard.is_none_or(|(before, _)| before <= epoch) {
+            known.heard = Some((epoch, predecessor));
+        }
+        known.look_for_gap();
+    }
+
     /// This node is up in a view; before it, its members had installed `predecessor`.
     fn begin(&self, epoch: Epoch, predecessor: Option<Epoch>, ring: Arc<Ring>) {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
+        let views = &mut known.views;
         let last = views.back().map(|(epoch, _)| *epoch);
         if last == Some(epoch) {
             return;
@@ -28,11 +65,12 @@ impl Views {
             views.pop_front();
         }
         views.push_back((epoch, ring));
+        known.look_for_gap();
     }
 
     /// Whether a node has owned a slot in all views from one to another; `None` if this node is about to hear of the last one.
     pub(crate) fn has_owned(&self, node: &NodeId, slot: Slot, from: Epoch, to: Epoch) -> Option<bool> {
-        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = &self.lock().views;
         if views.back().is_none_or(|(last, _)| *last < to) {
             return None;
         }
@@ -122,5 +160,35 @@ mod tests {
         views.begin(epoch(5), Some(epoch(4)), alone);
         assert_eq!(has_owned(stays, 3, 5), Some(false));
         assert_eq!(has_owned(stays, 5, 5), Some(true));
+    }
+
+    #[test]
+    fn a_view_that_only_a_table_has_heard_of_is_a_gap() {
+        let node = NodeId::new("node@a:1".parse().unwrap(), Incarnation(1), 1);
+        let ring = Arc::new(Ring::new([&node]));
+        let slot = Slot::all().next().unwrap();
+        let epoch = Epoch::from_u64;
+        for hears_first in [true, false] {
+            let views = Views::default();
+            let has_owned = |from, to| views.has_owned(&node, slot, epoch(from), epoch(to));
+            views.begin(epoch(1), None, Arc::clone(&ring));
+            views.begin(epoch(2), Some(epoch(1)), Arc::clone(&ring));
+            // What is known already changes nothing.
+            views.follows(epoch(2), epoch(1));
+            assert_eq!(has_owned(1, 2), Some(true));
+            // As far as the membership knows, the view 5 follows the view 2. A node that leaves was in the view 4.
+            if hears_first {
+                views.follows(epoch(5), epoch(4));
+                assert_eq!(has_owned(1, 2), Some(true), "it has not begun");
+            }
+            views.begin(epoch(5), Some(epoch(2)), Arc::clone(&ring));
+            if !hears_first {
+                assert_eq!(has_owned(2, 5), Some(true));
+                views.follows(epoch(5), epoch(4));
+            }
+            assert_eq!((has_owned(2, 5), has_owned(5, 5)), (Some(false), Some(true)), "{hears_first}");
+            views.begin(epoch(6), Some(epoch(5)), Arc::clone(&ring));
+            assert_eq!(has_owned(5, 6), Some(true));
+        }
     }
 }

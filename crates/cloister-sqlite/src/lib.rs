@@ -20,8 +20,10 @@
 //! # }
 //! ```
 //!
-//! All nodes open the same file: they run on one host, or share a file system whose locks work. It is also what a store over another
-//! database looks like: two statements, each with the epoch as a condition.
+//! All nodes open the same file, and run on one host. The file has a write-ahead log, whose index is in the memory that processes of one
+//! kernel share. Over a file system of the network another host does not see it, so a later state is lost or the file is spoilt, whether
+//! its locks work or not. Nodes on several hosts use a database that has a server. This is also what a store over another one looks like:
+//! two statements, each with the epoch as a condition.
 //!
 //! ```sql
 //! CREATE TABLE entities (entity TEXT, key TEXT, epoch INTEGER NOT NULL, state BLOB, PRIMARY KEY (entity, key));
@@ -39,6 +41,7 @@ use std::time::{Duration, Instant};
 use cloister_core::Epoch;
 use cloister_entity::{EntityId, Store, StoreError, StoreFuture};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tokio::sync::Semaphore;
 
 /// For how long another process may hold the file locked.
 const LOCKED_LIMIT: Duration = Duration::from_secs(5);
@@ -50,6 +53,8 @@ const LOCKED_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
+    /// One operation at a time takes a thread that may block, and waits for the file there.
+    turns: Arc<Semaphore>,
 }
 
 impl SqliteStore {
@@ -57,7 +62,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// What SQLite says if the file cannot be opened, or is no database.
+    /// What SQLite says if the file cannot be opened, or is no database. [`rusqlite::ErrorCode::CannotOpen`] if it cannot have a write-ahead
+    /// log, as a database in memory, and a file of a file system without shared memory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, rusqlite::Error> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(LOCKED_LIMIT)?;
@@ -71,18 +77,22 @@ impl SqliteStore {
              ) WITHOUT ROWID;
              COMMIT",
         )?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), turns: Arc::new(Semaphore::new(1)) })
     }
 
-    /// Runs on a thread that may block.
+    /// Runs on a thread that may block, in its turn.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<Result<T, StoreError>, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|error| StoreError::Failed(error.to_string()))?;
         let connection = Arc::clone(&self.connection);
         let caller = Arc::new(());
         let waits = Arc::downgrade(&caller);
         let done = tokio::task::spawn_blocking(move || {
+            // Until it has come to its end, also if its caller has given it up.
+            let _turn = turn;
             // A transaction that panicked was rolled back when it was dropped.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             // The entity may have saved a later state since, which this one must not replace.
@@ -106,11 +116,26 @@ impl SqliteStore {
 fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
     let deadline = Instant::now() + LOCKED_LIMIT;
     loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
+        // Where it does not switch it reports no error, but the mode that the file has.
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
             Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::sleep(LOCKED_PAUSE),
-            done => return done,
+            done => return done.and_then(|mode| is_write_ahead(&mode)),
         }
     }
+}
+
+/// Whether SQLite has switched: it answers with the mode that the file has now.
+fn is_write_ahead(mode: &str) -> Result<(), rusqlite::Error> {
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    let cause = format!(
+        "the database cannot have a write-ahead log, and has the journal mode {mode:?}: use a file on a file system of this host"
+    );
+    Err(rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+        Some(cause),
+    ))
 }
 
 fn is_locked(error: &rusqlite::Error) -> bool {

@@ -114,3 +114,40 @@ async fn a_save_that_was_given_up_before_it_began_saves_nothing() {
     assert_eq!(store.save(CART, epoch(5), Some(b"last".to_vec())).await, Ok(()));
     assert_eq!(store.load(CART, epoch(5)).await, Ok(Some(b"last".to_vec())));
 }
+
+/// A write-ahead log keeps what its readers share in the memory of one machine. A file that cannot have one is not used without.
+#[test]
+fn a_file_without_a_write_ahead_log_is_not_opened() {
+    let refused = SqliteStore::open(":memory:").unwrap_err().to_string();
+    assert!(refused.contains("write-ahead log") && refused.contains("memory"), "{refused}");
+}
+
+#[test]
+fn operations_that_wait_for_the_file_leave_the_threads_that_may_block_to_others() {
+    let file = File::new("threads");
+    let store = file.open();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        assert_eq!(store.load(CART, epoch(5)).await, Ok(None));
+        let other = Connection::open(file.0.join("entities.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut loads: Vec<_> = (0..200).map(|_| store.load(CART, epoch(5))).collect();
+        for load in &mut loads {
+            tokio::select! {
+                biased;
+                loaded = load => panic!("{loaded:?}, though the file is locked"),
+                () = std::future::ready(()) => {}
+            }
+        }
+        // All have begun. The first one waits for the file on one of the four threads.
+        let unrelated = timeout(Duration::from_secs(60), tokio::task::spawn_blocking(|| 7)).await;
+        assert_eq!(unrelated.expect("a thread is free").unwrap(), 7);
+        other.execute_batch("COMMIT").unwrap();
+        drop(loads);
+        assert_eq!(store.load(CART, epoch(5)).await, Ok(None));
+    });
+}

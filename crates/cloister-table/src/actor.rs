@@ -138,8 +138,7 @@ impl Actor for TableActor {
         state: &mut TableState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            TableMessage::Peer { from, shard, bytes } => state.core.receive(from, shard, &bytes),
-            TableMessage::Operate { request, reply } => state.core.operate(request, reply),
+            TableMessage::Packet { from, packet } => state.core.receive(from, packet),
             TableMessage::Count { epoch, reply } => {
                 let count = state.core.count(cloister_core::Epoch::from_u64(epoch));
                 // The caller may have given up.

@@ -7,6 +7,7 @@ use cloister_table_proto::{Event, Placement};
 
 use crate::core::{Core, SHARDS};
 use crate::holds::Waits;
+use crate::leaving::Leaving;
 
 /// Makes events of changes.
 pub(crate) struct Changes {
@@ -20,18 +21,20 @@ pub(crate) struct Changes {
     me: Option<NodeId>,
     /// The view that this node is up in.
     present: Option<Epoch>,
+    /// This node leaves, and its service knows.
+    leaves: bool,
 }
 
 impl Changes {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, placement: None, planned: 0, is_planned: false, me: None, present: None }
+        Self { core, placement: None, planned: 0, is_planned: false, me: None, present: None, leaves: false }
     }
 
     /// Tells the shards of a change.
     pub(crate) fn take(&mut self, change: &StateChange) {
         let state = &change.state;
         if self.me.replace(state.node.id.clone()).is_some_and(|before| before != state.node.id) {
-            (self.placement, self.is_planned) = (None, false);
+            (self.placement, self.is_planned, self.leaves) = (None, false, false);
             self.core.view.reset();
         }
         self.core.look_at_links();
@@ -60,6 +63,14 @@ impl Changes {
             self.core.view.down(matches!(event, Event::Leaves));
         }
         self.core.handle(&event);
+        let leaves = matches!(event, Event::Leaves);
+        // Once: changes of others may come while this node leaves.
+        if leaves
+            && !std::mem::replace(&mut self.leaves, leaves)
+            && let Some((service, table)) = self.core.service()
+        {
+            service.leaves(Leaving::new(table));
+        }
         if let Event::Up(placement) = event {
             // This node sends operations by this view from now on.
             if self.core.view.up(placement.epoch()) {
@@ -92,8 +103,8 @@ impl Changes {
     /// Has the round wait for all shards. What was not offered is not waited for.
     fn hold(&self, what: Waits, change: &StateChange) {
         let parts = match what {
-            Waits::Planned(_) => self.core.parts(),
-            Waits::View(_) | Waits::Leave => 0..SHARDS,
+            Waits::Planned(_) | Waits::Leave => self.core.parts(),
+            Waits::View(_) => 0..SHARDS,
         };
         if let Some(hold) = change.hold() {
             self.core.holds.put(what, hold, parts);

@@ -5,22 +5,25 @@
 
 use std::time::Duration;
 
-use cloister_core::{CallError, Epoch, NoAnswer, NodeId, Slot};
-use ractor::RpcReplyPort;
+use cloister_core::internal::{self, recorded};
+use cloister_core::{Epoch, NodeId};
 use ractor::concurrency::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::blob::Blob;
 use crate::core::Core;
 use crate::error::{Destination, TableError, shown};
-use crate::message::{Answer, Operation, Outcome, Request, TableMessage};
+use crate::message::{Answer, Operation, Outcome, Request};
 use crate::options::decode;
+use crate::reply::Reply;
+use crate::requests::Failure;
 
 /// How long one attempt waits for its answer, if it can be repeated. A link may be lost without a word.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
-/// The pause before an operation that was not begun is sent again, unless the view of this node changes before.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The pauses before an operation that was not begun is sent again, the first and the longest, unless the view of this node or a link changes
+/// before.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
 
 /// Where the time limit of an operation is beyond all instants, as `Duration::MAX` is: thirty years.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -45,20 +48,6 @@ enum Attempt {
     Again { cause: String, may_be_done: bool },
 }
 
-/// Why a call has no answer. Its own text names the key as it is encoded.
-fn in_words(error: &CallError) -> String {
-    match error {
-        CallError::Uncertain { cause: NoAnswer::TimedOut, waited, .. } => {
-            format!("no answer within {waited:.1?}")
-        }
-        CallError::Uncertain { cause: NoAnswer::LinkLost, .. } => {
-            "the link was lost before the answer came".to_owned()
-        }
-        CallError::Uncertain { cause: NoAnswer::Died, .. } => "its table has ended or begun anew".to_owned(),
-        other => other.to_string(),
-    }
-}
-
 /// Does an operation on a key, encoded, at its owner; returns what came of it, and where.
 pub(crate) async fn operate(
     core: &Core,
@@ -68,8 +57,10 @@ pub(crate) async fn operate(
     let began = Instant::now();
     let deadline = began.checked_add(core.options.timeout).unwrap_or_else(|| began + FOR_EVER);
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
+    let _busy = core.under_way.begin();
     let mut number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
-    let mut view = core.view.subscribe();
+    let (mut view, mut links, (mut pause, longest)) =
+        (core.view.subscribe(), core.linked.subscribe(), PAUSES);
     loop {
         let known =
             match timeout_at(deadline, view.wait_for(|view| view.epoch.is_some() || view.is_over)).await {
@@ -83,6 +74,7 @@ pub(crate) async fn operate(
             // The owners have forgotten what this node did before.
             return Err(running.ended("this node was no member for a while"));
         }
+        links.mark_unchanged();
         let id = number.as_ref().map(|number| number.id(core.cloister.node().incarnation().0));
         let key = Blob(key.into());
         let request = Request { epoch: epoch.as_u64(), key, id, operation: operation.clone() };
@@ -106,12 +98,46 @@ pub(crate) async fn operate(
                 cause
             }
         };
-        if Instant::now() + PAUSE >= deadline {
+        let now = Instant::now();
+        if now + PAUSES.0 >= deadline {
             return Err(running.ended(&cause));
         }
         // A refusal is most often of a node that was in the next view before this one.
-        let _ = timeout(PAUSE, view.changed()).await;
+        tokio::select! {
+            () = sleep_until(deadline.min(now + pause)) => {}
+            _ = view.changed() => {}
+            _ = links.changed() => {}
+        }
+        pause = longest.min(2 * pause);
     }
+}
+
+/// Sends an operation to the owner of its key, and waits for the answer. The error says why there is none, and whether it may be done.
+pub(crate) async fn ask(
+    core: &Core,
+    owner: &NodeId,
+    request: Request,
+    limit: Duration,
+) -> Result<Answer, (String, bool)> {
+    // A node that leaves waits for it.
+    let _in_progress = internal::begin_own_call(&core.cloister);
+    let began = Instant::now();
+    let mut pending = core.request(owner, request);
+    let answered = timeout(limit, &mut pending.answer).await;
+    let (outcome, result) = match answered {
+        Ok(Ok(Ok(Answer::Dropped))) => ("died", Err(("its table has ended or begun anew".to_owned(), true))),
+        Ok(Ok(Ok(answer))) => ("ok", Ok(answer)),
+        Ok(Ok(Err(Failure::LinkLost)) | Err(_)) => {
+            ("link_lost", Err(("the link was lost before the answer came".to_owned(), true)))
+        }
+        Ok(Ok(Err(Failure::NotLinked))) => ("not_linked", Err(("its owner is not linked".to_owned(), false))),
+        Ok(Ok(Err(Failure::NotSent(error)))) => {
+            (internal::outcome_of(&error), Err((error.to_string(), false)))
+        }
+        Err(_) => ("timed_out", Err((format!("no answer within {limit:.1?}"), true))),
+    };
+    recorded::call(outcome, began.elapsed());
+    result
 }
 
 impl Running<'_> {
@@ -135,23 +161,19 @@ impl Running<'_> {
         let left = if core.repeats() { left.min(ATTEMPT) } else { left };
         self.epoch = Some(epoch);
         self.node = core.cloister.whois(self.key);
-        let answered = if core.cloister.claim().is_some_and(|claim| claim.owns(Slot::of(self.key))) {
+        let Some(owner) = self.node.clone() else {
+            return Attempt::Again { cause: "this node is in no view".to_owned(), may_be_done: false };
+        };
+        let answered = if owner == core.cloister.node() {
             let (port, answer) = oneshot();
-            core.operate(request, RpcReplyPort::from(port));
+            core.operate(request, Reply::from(port));
             match timeout(left, answer).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(_)) => Err(("the table of this node has begun anew".to_owned(), true)),
                 Err(_) => Err((format!("no answer within {left:?}"), true)),
             }
         } else {
-            let message = |reply| TableMessage::Operate { request, reply };
-            let answer = core.cloister.call(&core.actor, self.key, message, left).await;
-            answer.map_err(|error| {
-                if let CallError::Uncertain { node, .. } = &error {
-                    self.node = Some(node.clone());
-                }
-                (in_words(&error), error.may_have_arrived())
-            })
+            ask(core, &owner, request, left).await
         };
         match answered {
             Ok(answer) => self.of_answer(answer),
@@ -190,6 +212,9 @@ impl Running<'_> {
             Answer::Busy if self.uncertain.is_none() => {
                 let (table, key, node, epoch, waited) = place();
                 Attempt::Failed(TableError::Busy { table, key, node, epoch, waited })
+            }
+            Answer::Dropped => {
+                Attempt::Again { cause: "its table has ended or begun anew".to_owned(), may_be_done: true }
             }
             Answer::Lost => Attempt::Again { cause: "all copies are gone".to_owned(), may_be_done: true },
             Answer::Busy => Attempt::Again { cause: "the owner is busy".to_owned(), may_be_done: true },

@@ -4,11 +4,11 @@ use std::fmt;
 
 use cloister_core::Epoch;
 use cloister_table_proto::Bytes;
-use ractor::RpcReplyPort;
 
 use crate::blob::Blob;
 use crate::error::shown;
 use crate::message::{Answer, Outcome, RequestId};
+use crate::reply::Reply;
 
 /// How often a message may be passed on before it is known by its last names alone.
 pub(crate) const MAX_NAMES: usize = 8;
@@ -24,7 +24,7 @@ pub struct Delivery {
     pub(crate) id: Option<RequestId>,
     pub(crate) names: Vec<RequestId>,
     pub(crate) epoch: Epoch,
-    pub(crate) reply: RpcReplyPort<Answer>,
+    pub(crate) reply: Reply,
 }
 
 impl fmt::Debug for Delivery {
@@ -130,7 +130,7 @@ impl Accepted {
 
 /// The sender of a message, which waits.
 #[derive(Debug)]
-pub struct ReplyTo(RpcReplyPort<Answer>);
+pub struct ReplyTo(Reply);
 
 impl ReplyTo {
     /// It was done, and this is its answer.
@@ -149,8 +149,7 @@ impl ReplyTo {
     }
 
     fn send(self, answer: Answer) {
-        // The caller may have given up.
-        drop(self.0.send(answer));
+        self.0.send(answer);
     }
 }
 

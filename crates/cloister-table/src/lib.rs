@@ -36,6 +36,7 @@
 //! - `watch.rs`: the present entries of some keys, then their changes.
 //! - `wire.rs`: the bytes between the tables of two nodes.
 //! - `service.rs`: what answers messages for keys at their owner, with the rows of a table as its memory. Entities are made of it.
+//! - `leaving.rs`: what a service of a node that leaves still passes on.
 
 mod actor;
 mod blob;
@@ -47,9 +48,13 @@ mod delivery;
 mod error;
 mod event;
 mod holds;
+mod leaving;
 mod message;
 mod numbers;
 mod options;
+mod outgoing;
+mod reply;
+mod requests;
 mod row;
 mod send;
 pub mod service;

@@ -13,15 +13,8 @@ use crate::watching::{Filter, Watched};
 #[derive(Debug, Message)]
 #[message(crate = "cloister_core", name = "cloister.table")]
 pub(crate) enum TableMessage {
-    /// From a shard of this table at another node to the same shard here.
-    Peer {
-        /// The incarnation of the sender.
-        from: u64,
-        shard: u8,
-        bytes: Blob,
-    },
-    /// An operation, to the owner of its key.
-    Operate { request: Request, reply: RpcReplyPort<Answer> },
+    /// From this table at the node of this incarnation.
+    Packet { from: u64, packet: Packet },
     /// How many entries are owned here in the view of this epoch.
     Count { epoch: u64, reply: RpcReplyPort<Option<u64>> },
     /// The node of this incarnation watches, in the view of this epoch, what its filter has. A watch of the same number is over.
@@ -32,10 +25,24 @@ pub(crate) enum TableMessage {
     Watched { watched: Watched },
     /// The node of this incarnation leaves: it takes no entries any more.
     Leaves { from: u64 },
-    /// What shards have to send is sent.
+    /// What waits to be sent is sent.
     Flush,
     /// Answered when what came before it was taken in.
     Turn { reply: RpcReplyPort<()> },
+}
+
+/// What a table sends to another node at once.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Packet {
+    /// From shards, each to the same shard there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) batches: Vec<(u8, Blob)>,
+    /// Operations, to the owner of their keys, with the numbers that their answers name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) requests: Vec<(u64, Request)>,
+    /// The answers to such operations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) answers: Vec<(u64, Answer)>,
 }
 
 /// An operation of a client.
@@ -121,6 +128,22 @@ pub(crate) enum Answer {
     Lost,
     /// Too much waits at the owner; it was not begun.
     Busy,
+    /// The table has ended or begun anew, or its service has dropped the operation, which may have been done.
+    Dropped,
+}
+
+impl Answer {
+    /// About how many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Answer::Done(
+                Outcome::Value(Some(bytes)) | Outcome::Other(Some(bytes)) | Outcome::Returned(bytes),
+            )
+            | Answer::Written(bytes) => bytes.0.len(),
+            Answer::Refused(cause) | Answer::Done(Outcome::Failed(cause)) => cause.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What an operation has found or made.

@@ -10,6 +10,18 @@ use crate::message::{Operation, Outcome, RequestId};
 use crate::service::ServiceTable;
 use crate::table::MAX_KEY_BYTES;
 
+impl Accepted {
+    /// The message, with all that names it.
+    pub(crate) fn passed_on(&self) -> Operation {
+        let mut names: Vec<RequestId> = self.request_ids().collect();
+        // The first name is that by which its sender repeats it.
+        if names.len() > MAX_NAMES {
+            names.remove(1);
+        }
+        Operation::Deliver { message: Blob(self.message.clone()), one_way: true, names }
+    }
+}
+
 impl ServiceTable {
     /// Sends a message to the owner of a key, encoded; returns the answer, and where it is from.
     ///
@@ -50,12 +62,7 @@ impl ServiceTable {
     ///
     /// [`TableError`] says why it was not accepted there, or may not have been.
     pub async fn pass_on(&self, message: &Accepted) -> Result<(), TableError> {
-        let mut names: Vec<RequestId> = message.request_ids().collect();
-        // The first name is that by which its sender repeats it.
-        if names.len() > MAX_NAMES {
-            names.remove(1);
-        }
-        let operation = Operation::Deliver { message: Blob(message.message.clone()), one_way: true, names };
+        let operation = message.passed_on();
         operate(&self.core, &message.key, operation).await.map(drop)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use cloister_core::{Cloister, Epoch, Slot};
 use cloister_table_proto::Event;
-use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
@@ -17,10 +16,12 @@ use crate::event::TableEvent;
 use crate::holds::Waits;
 use crate::message::{Answer, Outcome};
 use crate::options::TableOptions;
+use crate::reply::Reply;
 
 pub use crate::blob::Blob;
 pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
 pub use crate::error::{Destination, answered};
+pub use crate::leaving::Leaving;
 pub use crate::options::{decode, encode};
 pub use cloister_table_proto::Bytes;
 
@@ -31,11 +32,17 @@ pub trait Service: Send + Sync + 'static {
     /// [`ServiceTable::is_committed`].
     fn deliver(&self, table: &ServiceTable, delivery: Delivery);
 
-    /// This node serves a slot from now on in its present view, with these rows.
+    /// This node serves a slot from now on in its present view, with these rows. Those that are not looked at cost nothing.
     fn serves(&self, table: &ServiceTable, slot: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>);
 
     /// A view has ended here: this node serves nothing until each slot is released.
     fn ended(&self);
+
+    /// A table has heard that the view of `epoch` follows the view of `predecessor`, which may be later than the membership knew
+    /// ([`StateChange::predecessor`](cloister_core::StateChange::predecessor)). Before that view begins here, or after.
+    fn follows(&self, epoch: Epoch, predecessor: Epoch) {
+        let _ = (epoch, predecessor);
+    }
 
     /// Planned copies are being made for the next view. What is not written yet is written now; the round waits until `planned` is
     /// dropped.
@@ -43,6 +50,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// What was planned is withdrawn: its round begins, or it comes to nothing.
     fn withdrawn(&self) {}
+
+    /// This node leaves. It serves nothing any more, and stays linked until `leaving` is dropped, or `timing.leave_timeout` is over.
+    fn leaves(&self, leaving: Leaving) {
+        drop(leaving);
+    }
 
     /// Whether a message whose answer was lost is sent again, which a table notices.
     fn repeats(&self) -> bool {
@@ -173,7 +185,7 @@ impl ServiceTable {
     ) -> Committed {
         let (port, answered) = oneshot();
         let operation = Commit { expected, new, answer };
-        self.core.commit(message, operation, RpcReplyPort::from(port));
+        self.core.commit(message, operation, Reply::from(port));
         match answered.await {
             Ok(Answer::Written(outcome)) => match decode(&outcome.0) {
                 Ok(Outcome::Returned(answer)) => Committed::Done(answer.0),
@@ -184,6 +196,11 @@ impl ServiceTable {
             Ok(Answer::Refused(cause)) => Committed::Refused(cause),
             _ => Committed::Uncertain,
         }
+    }
+
+    /// Shows the rows of a slot that this node has, under a lock of the table, whether it serves them or not. Returns how many there are.
+    pub fn look_through(&self, slot: Slot, look: &mut dyn FnMut(&[u8], &[u8])) -> usize {
+        self.core.look_through(slot, look)
     }
 
     /// The keys of the rows whose owner is this node, encoded.

@@ -16,7 +16,6 @@ use cloister_table_proto::{
     Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Settled, Table, Token,
     Uncertain,
 };
-use ractor::RpcReplyPort;
 
 use crate::blob::Blob;
 use crate::core::Core;
@@ -24,6 +23,7 @@ use crate::delivery::{Delivery, MAX_NAMES};
 use crate::holds::Waits;
 use crate::message::{Answer, Operation, Outcome, Request};
 use crate::options::TableOptions;
+use crate::reply::Reply;
 use crate::row::{self, Expiries};
 use crate::watching::Watchers;
 use crate::wire::Batch;
@@ -34,9 +34,6 @@ const CHUNK_BYTES: usize = 224 << 10;
 
 /// How many operations wait in a shard at most, and how many bytes they have: for their slot to be served, and as many again for copies.
 const MAX_WAITING: (usize, usize) = (10_000, 32 << 20);
-
-/// How many operations may be under way in a shard before it sends for several at once.
-const FEW: usize = 4;
 
 /// How many expired entries are removed at a tick.
 const MAX_EXPIRED: usize = 1_000;
@@ -65,14 +62,14 @@ enum Progress {
 struct Waiting {
     slot: Slot,
     request: Request,
-    reply: RpcReplyPort<Answer>,
+    reply: Reply,
     since: Instant,
 }
 
 /// A write that not all copies have.
 struct UnderWay {
     /// What waits for it, if anything does.
-    reply: Option<RpcReplyPort<Answer>>,
+    reply: Option<Reply>,
     /// What it makes of its key, for those that watch.
     effect: Option<(Bytes, Option<Bytes>)>,
     bytes: usize,
@@ -181,9 +178,9 @@ impl Shard {
     }
 
     /// An operation that came in.
-    pub(crate) fn operate(&mut self, core: &Core, slot: Slot, request: Request, reply: RpcReplyPort<Answer>) {
+    pub(crate) fn operate(&mut self, core: &Core, slot: Slot, request: Request, reply: Reply) {
         self.judge(core, Waiting { slot, request, reply, since: Instant::now() });
-        self.perform_soon(core);
+        self.perform(core);
     }
 
     /// The value of a key that this node serves at this moment.
@@ -197,15 +194,14 @@ impl Shard {
     /// Does with an operation what can be done now.
     fn judge(&mut self, core: &Core, waiting: Waiting) {
         match self.consider(core, waiting.slot, &waiting.request) {
-            // The caller may have given up.
-            Progress::Answered(answer) => drop(waiting.reply.send(answer)),
+            Progress::Answered(answer) => waiting.reply.send(answer),
             Progress::Begun(token) => self.reply_later(token, waiting.reply),
             Progress::Delivered => deliver(core, waiting),
             Progress::Waits => {
                 let bytes = waiting.request.len();
                 let (max, max_bytes) = MAX_WAITING;
                 if self.waiting.len() >= max || self.waiting_bytes + bytes > max_bytes {
-                    drop(waiting.reply.send(Answer::Busy));
+                    waiting.reply.send(Answer::Busy);
                 } else {
                     self.waiting_bytes += bytes;
                     self.waiting.push_back(waiting);
@@ -282,7 +278,7 @@ impl Shard {
             && let Some(waiting) = self.waiting.pop_front()
         {
             self.waiting_bytes -= waiting.request.len();
-            drop(waiting.reply.send(Answer::Refused("the slot was not served in time".to_owned())));
+            waiting.reply.send(Answer::Refused("the slot was not served in time".to_owned()));
         }
         // The lease may have come back.
         if claim.is_some() {
@@ -310,27 +306,11 @@ impl Shard {
         if claim == core.claim() { entries } else { Vec::new() }
     }
 
-    /// Does what the table asks for.
+    /// Does what the table asks for. What is to be sent waits until the core sends it.
     fn perform(&mut self, core: &Core) {
         self.act(core);
-        self.flush(core);
-    }
-
-    /// Does what the table asks for, but where many operations are under way it sends a moment later: then the writes of several travel in
-    /// one message.
-    fn perform_soon(&mut self, core: &Core) {
-        self.act(core);
-        if self.under_way.len() <= FEW {
-            self.flush(core);
-        } else if !self.outbox.is_empty() {
-            core.flush_soon();
-        }
-    }
-
-    /// Sends what is to be sent.
-    pub(crate) fn flush(&mut self, core: &Core) {
         for (to, batch) in std::mem::take(&mut self.outbox) {
-            core.send(&to, self.index, batch);
+            core.add_batch(to, self.index, batch);
         }
     }
 
@@ -374,7 +354,7 @@ impl Shard {
         if batch.add(message) >= CHUNK_BYTES
             && let Some(batch) = self.outbox.remove(&to)
         {
-            core.send(&to, self.index, batch);
+            core.add_batch(to, self.index, batch);
         }
     }
 
@@ -406,8 +386,7 @@ impl Shard {
                         Ok(outcome) => Answer::Written(Blob(outcome)),
                         Err(Uncertain) => Answer::Uncertain,
                     };
-                    // The caller may have given up.
-                    drop(reply.send(answer));
+                    reply.send(answer);
                 }
                 Action::Serves(slot) => drop(slots.insert(slot)),
                 Action::Lost { slot, is_certain } => losses.lost.push((slot, is_certain)),
@@ -416,7 +395,12 @@ impl Shard {
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
                 Action::Discard(discarded) => self.dropper.take(&core.tasks, discarded),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
-                Action::Follows { epoch, predecessor } => core.view.follows(epoch, predecessor),
+                Action::Follows { epoch, predecessor } => {
+                    core.view.follows(epoch, predecessor);
+                    if let Some((service, _)) = core.service() {
+                        service.follows(epoch, predecessor);
+                    }
+                }
             }
         }
         (slots, losses)
@@ -457,7 +441,7 @@ fn without(mut table: Table, options: &TableOptions) -> Table {
 /// Gives a message to the service of the table.
 fn deliver(core: &Core, Waiting { request, reply, .. }: Waiting) {
     let Some((service, table)) = core.service() else {
-        return drop(reply.send(Answer::Done(Outcome::NoService)));
+        return reply.send(Answer::Done(Outcome::NoService));
     };
     if let Operation::Deliver { message, one_way, mut names } = request.operation {
         let Request { key, id, epoch, .. } = request;

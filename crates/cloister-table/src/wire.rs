@@ -22,8 +22,8 @@ use self::reader::Reader;
 use self::writer::Writer;
 
 /// The version of the bytes that this release writes and reads. Nodes with the same table link only if they have the same: it is a part of
-/// what a node says of its tables, as `format 2`.
-pub(crate) const VERSION: u8 = 2;
+/// what a node says of its tables, as `format 3`.
+pub(crate) const VERSION: u8 = 3;
 
 /// How many bytes there is room for at first: for the writes of a few small entries.
 const FEW_BYTES: usize = 1 << 10;

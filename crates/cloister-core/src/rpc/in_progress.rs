@@ -21,7 +21,7 @@ struct Calls {
 
 /// One call, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct CallInProgress(Arc<Calls>);
+pub struct CallInProgress(Arc<Calls>);
 
 impl CallsInProgress {
     /// An actor gets a call.

@@ -1,12 +1,8 @@
 //! Registering actors under names.
 
-use std::collections::BTreeMap;
-
-use cloister_net::links::Links;
-use cloister_proto::NodeId;
 use ractor::{ActorCell, ActorRef, Message, pg};
 
-use super::groups::{SCOPE, TYPED_SCOPE, local, remote};
+use super::groups::{SCOPE, TYPED_SCOPE, local};
 use crate::error::RegisterError;
 use crate::handle::{Cloister, MessageType};
 
@@ -87,13 +83,6 @@ impl Cloister {
             pg::leave_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor]);
         }
     }
-}
-
-/// The linked nodes on which an actor is registered under `name`, each with the number of its connection.
-pub(crate) fn linked_with(cloister: &Cloister, name: &str) -> BTreeMap<NodeId, u64> {
-    let mut linked = cloister.shared().with_links(Links::peers).unwrap_or_default();
-    linked.retain(|_, number| remote(SCOPE, name, *number).is_some());
-    linked
 }
 
 /// Notifies `actor` when an actor is registered on any node, or is not any more.

@@ -9,24 +9,26 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::handler::text_of;
-use super::{Encoded, Object, Surroundings, Turn, drop_unwritten, load, not_served, restore};
+use super::{Encoded, Left, Object, Surroundings, Turn, drop_unwritten, load, not_served, restore};
 use crate::answer;
 use crate::entity::Entity;
 use crate::error::Failure;
+use crate::options::Durability;
 use crate::store::StoreError;
 
-/// Writes a state for a message, with whether it is not that of a new entity; `None` removes it.
+/// Writes what a message has left; `None` removes the state.
 pub(super) async fn write<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     epoch: Epoch,
     message: &Accepted,
     answer: Bytes,
-    new: Option<(Encoded, bool)>,
+    left: Option<Left>,
 ) -> Turn {
     let Some(present) = object.as_mut() else { return Turn::Uncertain };
-    let is_forgotten = new.is_none();
-    let (encoded, is_changed) = new.unwrap_or_default();
+    let is_forgotten = left.is_none();
+    let left = left.unwrap_or_default();
+    let encoded = &left.encoded;
     let may_be_attempted = present.attempted.is_some();
     let mut is_saved = false;
     if let Some(store) = &with.options.store
@@ -37,7 +39,7 @@ pub(super) async fn write<E: Entity>(
         if let Err(error) = caught(limit, async { store.save(with.id::<E>(), epoch, saved).await }).await {
             match &error {
                 StoreError::Fenced(_) => lose(object, with, "another node has saved it meanwhile"),
-                StoreError::Failed(_) => fail(object, with, Some(encoded)),
+                StoreError::Failed(_) => fail(object, with, Some(left.encoded)),
             }
             return of_store(error, Failure::NotSaved);
         }
@@ -49,24 +51,48 @@ pub(super) async fn write<E: Entity>(
         && (is_stored || with.table.read(&message.key).as_ref() == Some(&encoded.row))
     {
         match is_forgotten {
-            true => *object = None,
-            false => present.is_written(encoded, is_changed),
+            true => forget(object, with, message, &answer),
+            false => present.is_written(left),
         }
         return Turn::Done(answer);
     }
     let (before, after) = (present.written.row.clone(), encoded.row.clone());
-    let committed = with.table.commit(message, before, after, answer).await;
+    let committed = with.table.commit(message, before, after, Bytes::clone(&answer)).await;
     match &committed {
-        Committed::Done(_) if is_forgotten => *object = None,
-        Committed::Done(_) => present.is_written(encoded, is_changed),
+        Committed::Done(_) if is_forgotten => forget(object, with, message, &answer),
+        Committed::Done(_) => present.is_written(left),
         Committed::Changed => lose(object, with, "another node has written it meanwhile"),
-        Committed::Full { .. } | Committed::Refused(_) => fail(object, with, is_saved.then_some(encoded)),
-        Committed::Uncertain => fail(object, with, Some(encoded)),
+        Committed::Full { .. } | Committed::Refused(_) => {
+            fail(object, with, is_saved.then_some(left.encoded))
+        }
+        Committed::Uncertain => fail(object, with, Some(left.encoded)),
     }
     match of_commit(committed) {
         // The timers are as they were, but the state is not.
         Turn::NotDone(_) if is_saved => Turn::Uncertain,
         turn => turn,
+    }
+}
+
+/// The entity is as a new one. Where states are written lazily it knows the answers of before: their messages may be sent again.
+fn forget<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    message: &Accepted,
+    answer: &Bytes,
+) {
+    let Some(before) = object.take() else { return };
+    if matches!(with.options.durability, Durability::Each) && before.recent.is_empty() {
+        return;
+    }
+    // One that cannot be encoded fails at its next message.
+    if let Ok(mut new) = Object::load(Encoded::default(), with, before.epoch, before.awaited) {
+        new.recent = before.recent;
+        for id in message.ids() {
+            new.recent.add(id, message, answer);
+        }
+        new.recent.are_written();
+        *object = Some(new);
     }
 }
 
@@ -109,13 +135,14 @@ pub(crate) async fn flush<E: Entity>(
     else {
         return Turn::Done(Bytes::default());
     };
-    let new = (unwritten.encoded.clone(), unwritten.is_changed);
+    let (encoded, is_changed) = (unwritten.encoded.clone(), unwritten.is_changed);
+    let left = Left { encoded, is_changed, named: None };
     // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
     let (message, answer) = present
         .recent
         .last()
         .unwrap_or_else(|| (Accepted::own(Bytes::clone(key), Bytes::default()), Bytes::default()));
-    let turn = write(object, with, epoch, &message, answer, Some(new)).await;
+    let turn = write(object, with, epoch, &message, answer, Some(left)).await;
     if let (Turn::NotDone(_), Some(object)) = (&turn, object) {
         // The number may be the reason. The next time it is written under none.
         object.recent.are_written();
@@ -166,11 +193,14 @@ pub(super) fn of_commit(committed: Committed) -> Turn {
 }
 
 impl<E: Entity> Object<E> {
-    fn is_written(&mut self, written: Encoded, is_changed: bool) {
+    fn is_written(&mut self, Left { encoded, is_changed, named }: Left) {
         if is_changed {
             self.new = None;
         }
-        self.written = written;
+        if let Some(named) = named {
+            self.named = named;
+        }
+        self.written = encoded;
         (self.unwritten, self.attempted) = (None, None);
         self.recent.are_written();
     }

@@ -10,9 +10,9 @@ use tokio::time::sleep;
 use super::{Objects, Work};
 use crate::answer;
 use crate::entity::Entity;
-use crate::object::{Object, Turn};
+use crate::object::{Object, Surroundings, Turn};
 use crate::options::Durability;
-use crate::timers::now;
+use crate::timers::{Paused, now};
 
 /// How many timers are handled at once.
 const MAX_TIMERS: usize = 256;
@@ -23,7 +23,8 @@ const TIMER_PAUSE_MS: u64 = 1_000;
 impl<E: Entity> Objects<E> {
     /// Takes note of when an entity has its next timer.
     pub(super) fn timer_of(&self, key: &Bytes, object: Option<&Object<E>>) {
-        if let Some(due) = object.and_then(Object::due)
+        if let Some(timers) = object.and_then(Object::timers)
+            && let Some(due) = timers.earliest_but(&self.schedule.paused(key))
             && self.schedule.add(due, Bytes::clone(key))
         {
             self.wake.notify_one();
@@ -39,31 +40,34 @@ impl<E: Entity> Objects<E> {
 
     pub(super) fn timer_is_over(
         &self,
-        table: &ServiceTable,
+        with: &Surroundings<'_>,
         key: &Bytes,
-        text: &str,
         object: Option<&Object<E>>,
         turn: Turn,
+        paused: Paused,
     ) {
         self.timers_running.fetch_sub(1, Ordering::AcqRel);
         self.schedule.over(key);
         self.wake.notify_one();
-        let failure = match turn {
-            Turn::Done(answer) => answer::failed(&answer).map(|failure| failure.to_string()),
-            Turn::NotDone(_) | Turn::Uncertain => {
-                // The owner of a next view finds the timer in the state, if it is still there. In this one it is tried again.
-                let cloister = table.cloister();
-                if cloister.whois(key) == Some(cloister.node()) {
-                    self.schedule.add(now() + TIMER_PAUSE_MS, Bytes::clone(key));
+        let until = now() + TIMER_PAUSE_MS;
+        match turn {
+            Turn::Done(answer) => match answer::failed(&answer) {
+                None => {
+                    self.schedule.handled(key, paused);
+                    self.timer_of(key, object);
                 }
-                return;
-            }
-        };
-        match failure {
-            None => self.timer_of(key, object),
-            Some(cause) => {
-                self.warn(text, "the message of a timer was not handled, and is tried again", &cause);
-                self.schedule.add(now() + TIMER_PAUSE_MS, Bytes::clone(key));
+                Some(cause) => {
+                    let what = "the message of a timer was not handled, and is tried again";
+                    self.warn(with.key, what, &cause.to_string());
+                    self.schedule.failed(key, paused, until);
+                }
+            },
+            // The owner of a next view finds the timer in the state, if it is still there. In this one it is tried again.
+            Turn::NotDone(_) | Turn::Uncertain => {
+                let cloister = with.table.cloister();
+                if cloister.whois(key) == Some(cloister.node()) {
+                    self.schedule.add(until, Bytes::clone(key));
+                }
             }
         }
     }
@@ -119,10 +123,11 @@ impl<E: Entity> Objects<E> {
             // It knows the answers of messages that may be sent again.
             Durability::Lazy(after) => (self.options.idle.max(self.options.timeout), after / 2),
         };
-        let mut unwritten = Vec::new();
+        let (mut unwritten, cloister, timeout) = (Vec::new(), table.cloister(), self.options.timeout);
         for mut part in self.all() {
             part.retain(|key, place| {
-                let is_awaited = place.object.as_ref().is_some_and(Object::is_awaited);
+                let is_awaited = place.object.as_ref().is_some_and(|object| object.is_awaited(timeout))
+                    && cloister.whois(key) == Some(cloister.node());
                 let is_idle = place.task.is_none() && !is_awaited && now.duration_since(place.used) >= idle;
                 let dirty = place.object.as_ref().and_then(Object::dirty);
                 if dirty.is_some_and(|since| is_idle || now.duration_since(since) >= after) {
@@ -155,6 +160,7 @@ async fn run<E: Entity>(mut runs: ClockRuns<E>, table: ServiceTable) {
     let Some(objects) = runs.0.clone() else { return };
     let mut looked = Instant::now();
     loop {
+        objects.schedule.drop_old().await;
         objects.fire(&table);
         if looked.elapsed() >= objects.period() {
             looked = Instant::now();

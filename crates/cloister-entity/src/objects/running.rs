@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use cloister_table::service::{Accepted, Bytes, ReplyTo};
 
-use super::{Objects, Work, sent_as};
+use super::{Objects, Work, names_of};
 use crate::entity::Entity;
 use crate::object::{LOST, Object};
+
+const DROPPED: &str = "the task of the entity was dropped";
 
 /// What the task of an entity works with.
 pub(super) struct Running<E: Entity> {
@@ -45,6 +47,7 @@ impl<E: Entity> Running<E> {
             self.object = place.object.take();
         }
         let work = place.inbox.pop_front();
+        place.handles_one_way = work.as_ref().is_some_and(Work::is_one_way);
         if work.is_none() {
             place.object = self.object.take();
             place.task = None;
@@ -60,11 +63,11 @@ impl<E: Entity> Running<E> {
     pub(super) fn sender_of(&self, message: &Accepted) -> Option<ReplyTo> {
         let mut part = self.objects.part(&self.key);
         let place = part.get_mut(&self.key).filter(|place| place.task == Some(self.number))?;
-        place.senders.remove(&sent_as(message)?)?
+        names_of(message).filter_map(|name| place.senders.remove(&name)).flatten().last()
     }
 }
 
-/// A runtime that ends drops its tasks. What waits is sent again by its clients, and finds another task.
+/// A runtime that ends drops its tasks. Calls that wait are sent again by their clients, and find another task.
 impl<E: Entity> Drop for Running<E> {
     fn drop(&mut self) {
         let objects = &self.objects;
@@ -81,9 +84,11 @@ impl<E: Entity> Drop for Running<E> {
         if let Some(mut place) = place {
             has_timer |= place.inbox.iter().any(|work| matches!(work, Work::Timer));
             objects.forget(place.inbox.iter());
+            let one_ways = place.one_ways() + usize::from(place.handles_one_way);
+            objects.warn_of_lost(one_ways, DROPPED);
             let object = self.object.take().or_else(|| place.object.take());
             if object.is_some_and(|object| object.dirty().is_some()) {
-                objects.warn_of(&self.key, LOST, "the task of the entity was dropped");
+                objects.warn_of(&self.key, LOST, DROPPED);
             }
         }
         if has_timer {
@@ -116,7 +121,12 @@ mod tests {
         let message = Accepted::own(Bytes::clone(&key), Bytes::from(vec![0; 100]));
         for _ in 0..2 {
             let message = message.clone();
-            let waiting = Waiting { message, one_way: true, since: Instant::now(), reply: None };
+            let waiting = Waiting {
+                message,
+                one_way: Some(objects.one_ways.add()),
+                since: Instant::now(),
+                reply: None,
+            };
             objects.give(&table, &key, Work::Message(waiting));
             objects.timers_running.fetch_add(1, Ordering::AcqRel);
             objects.give(&table, &key, Work::Timer);

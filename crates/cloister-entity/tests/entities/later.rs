@@ -12,7 +12,10 @@ use cloister_entity::{
     HandlerError, ReplyLater, Store, StoreError, StoreFuture,
 };
 use cloister_testkit::alone;
+use cloister_testkit::wait::until_async;
 use serde::{Deserialize, Serialize};
+
+use crate::start;
 
 /// Longer than a client waits before it sends a message again.
 const LONG: Duration = Duration::from_millis(3_500);
@@ -169,6 +172,17 @@ async fn replies_that_are_given_later_where_there_is_a_store() {
     cloister.leave().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_is_never_given_keeps_its_entity_in_memory_only_as_long_as_its_caller_waits() {
+    alone!();
+    let options = EntityOptions::default().timeout(Duration::from_secs(1)).idle(Duration::from_millis(200));
+    let (cloister, gates) = start::<Gate>(Config::new("never"), options).await;
+    let given_up = gates.call("a", GateMessage::Wait).await.unwrap_err();
+    assert!(given_up.may_be_done(), "{given_up}");
+    until_async("no entity is an object", async || gates.active() == 0).await;
+    cloister.leave().await;
+}
+
 async fn replies_of_a_node(gates: &Entities<Gate>) {
     // By a later message, and to each of those that wait.
     let calls = [waiting(gates, "a", GateMessage::Wait).await, waiting(gates, "a", GateMessage::Wait).await];
@@ -211,6 +225,98 @@ async fn replies_of_a_node(gates: &Entities<Gate>) {
     gates.cast("d", GateMessage::Wait).await.unwrap();
     gates.call("d", GateMessage::Open(9)).await.unwrap();
     assert_eq!(gates.call("d", GateMessage::Waits).await, Ok("1".to_owned()));
+}
+
+/// Its replies are named in its state.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Door {
+    knocks: u64,
+    #[serde(default)]
+    waiting: Vec<ReplyLater<Door>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum DoorMessage {
+    Knock,
+    Knocks,
+    Open,
+    Close,
+    Fail,
+    /// As each of the others does, and then fails.
+    OpenOneAndFail,
+    CloseAndPanic,
+}
+
+impl Entity for Door {
+    const NAME: &'static str = "door";
+    type Message = DoorMessage;
+    type Reply = u64;
+
+    async fn handle(
+        &mut self,
+        context: &mut Context<'_, Self>,
+        message: DoorMessage,
+    ) -> Result<u64, HandlerError> {
+        match message {
+            DoorMessage::Knock => {
+                self.knocks += 1;
+                self.waiting.push(context.reply_later());
+            }
+            DoorMessage::Knocks => {}
+            DoorMessage::Open => {
+                for waiting in self.waiting.drain(..) {
+                    waiting.send(&self.knocks)?;
+                }
+            }
+            DoorMessage::Close => self.waiting.clear(),
+            DoorMessage::Fail => return Err(HandlerError::new("as the test wants it")),
+            DoorMessage::OpenOneAndFail => {
+                self.waiting.remove(0).send(&77)?;
+                return Err(HandlerError::new("as the test wants it"));
+            }
+            DoorMessage::CloseAndPanic => {
+                self.waiting.clear();
+                panic!("as the test wants it");
+            }
+        }
+        Ok(self.knocks)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_fails_takes_no_reply_away_that_another_one_waits_for() {
+    alone!();
+    for durability in [Durability::Each, Durability::Lazy(Duration::from_secs(60))] {
+        let options = EntityOptions::default().durability(durability);
+        let (cloister, doors) = start::<Door>(Config::new("doors"), options).await;
+        let call = |message| {
+            let doors = doors.clone();
+            tokio::spawn(async move { doors.call("a", message).await })
+        };
+        let mut knock = Vec::new();
+        for knocks in 1..=3 {
+            knock.push(call(DoorMessage::Knock));
+            until_async("it has knocked", async || doors.call("a", DoorMessage::Knocks).await == Ok(knocks))
+                .await;
+        }
+        for message in [DoorMessage::Fail, DoorMessage::CloseAndPanic, DoorMessage::OpenOneAndFail] {
+            assert!(matches!(doors.call("a", message).await, Err(EntityError::Failed { .. })));
+        }
+        assert_eq!(doors.call("a", DoorMessage::Open).await, Ok(3));
+        let mut answers = Vec::new();
+        for knock in knock {
+            answers.push(knock.await.unwrap());
+        }
+        assert_eq!(answers, [Ok(77), Ok(3), Ok(3)], "{durability:?}");
+        // What is dropped in earnest has no reply.
+        let knock = call(DoorMessage::Knock);
+        until_async("it has knocked", async || doors.call("a", DoorMessage::Knocks).await == Ok(4)).await;
+        doors.call("a", DoorMessage::Close).await.unwrap();
+        let Err(EntityError::Failed { failure: Failure::NoReply, .. }) = knock.await.unwrap() else {
+            panic!("{durability:?}: it has a reply")
+        };
+        cloister.leave().await;
+    }
 }
 
 /// A store in memory.

@@ -12,6 +12,7 @@ mod lazy;
 mod longer;
 mod repeats;
 mod runtimes;
+mod timers;
 
 use cloister::{Cloister, Config, ManagerArguments};
 use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityOptions, HandlerError};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
-use cloister_core::NodeId;
 use cloister_core::telemetry::TARGET;
+use cloister_core::{NodeId, Slot};
 use cloister_table_proto::ViewWait;
 use tracing::{info, warn};
 
@@ -16,6 +16,11 @@ use crate::standing::ShardStatus;
 use crate::statistics;
 
 impl Core {
+    /// Shows the rows of a slot that this node has. Returns how many there are.
+    pub(crate) fn look_through(&self, slot: Slot, look: &mut dyn FnMut(&[u8], &[u8])) -> usize {
+        self.shard(Self::index_of(slot)).map_or(0, |shard| shard.look_through(slot, look))
+    }
+
     /// Tells the program what a shard has lost, while the shard is locked: before it serves anything without that.
     pub(crate) fn report_losses(&self, losses: Losses) {
         let Losses { lost, waiting } = losses;

@@ -36,6 +36,13 @@ impl Shard {
         self.table.view_wait()
     }
 
+    /// Shows the rows of a slot that this node has. Returns how many there are.
+    pub(crate) fn look_through(&self, slot: Slot, look: &mut dyn FnMut(&[u8], &[u8])) -> usize {
+        let Some(content) = self.table.content(slot) else { return 0 };
+        content.entries().for_each(|(key, row)| look(key, row));
+        content.len()
+    }
+
     /// How many entries the slots have that this node serves in the view of `epoch`; `None` if it does not serve all that it owns.
     pub(crate) fn count(&self, core: &Core, epoch: Epoch) -> Option<u64> {
         if core.claim() != Some(epoch) || self.table.view() != Some((epoch, true)) {

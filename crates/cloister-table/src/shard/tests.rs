@@ -79,7 +79,7 @@ impl Alone {
         let (port, answer) = oneshot();
         let id = Some(self.id(id));
         let request = Request { epoch: self.epoch.as_u64(), key: Blob(Bytes::clone(key)), id, operation };
-        shard.operate(&self.core, Slot::of(key), request, RpcReplyPort::from(port));
+        shard.operate(&self.core, Slot::of(key), request, Reply::from(port));
         answer
     }
 
@@ -195,7 +195,7 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
         let new = Some(row::encode(value).unwrap().into());
         let (port, mut answer) = oneshot();
         let commit = Commit { expected, new, answer: Bytes::default() };
-        shard.commit(&alone.core, Slot::of(&key), &message, commit, RpcReplyPort::from(port));
+        shard.commit(&alone.core, Slot::of(&key), &message, commit, Reply::from(port));
         let answer = answer.try_recv();
         matches!(answer, Ok(Answer::Written(outcome)) if matches!(decode(&outcome.0), Ok(Outcome::Returned(_))))
     };
@@ -229,7 +229,7 @@ fn a_message_from_before_another_node_owned_its_slot_is_not_committed(alone: &Al
         };
         let (port, mut answer) = oneshot();
         let commit = Commit { expected: None, new: None, answer: Bytes::default() };
-        shard.commit(&alone.core, slot, &message, commit, RpcReplyPort::from(port));
+        shard.commit(&alone.core, slot, &message, commit, Reply::from(port));
         answer.try_recv().expect("an answer")
     };
     assert!(matches!(committed(&mut shard), Answer::Written(_)));
@@ -263,7 +263,7 @@ fn a_message_that_was_passed_on_is_committed_once(alone: &Alone) {
         let new = Some(encode(&lines).unwrap().into());
         let (port, mut answer) = oneshot();
         let commit = Commit { expected, new, answer: Bytes::default() };
-        shard.commit(&alone.core, slot, &message, commit, RpcReplyPort::from(port));
+        shard.commit(&alone.core, slot, &message, commit, Reply::from(port));
         assert!(matches!(answer.try_recv(), Ok(Answer::Written(_))));
         let row = shard.read(&alone.core, slot, &message.key).unwrap().unwrap();
         decode::<u64>(&row).unwrap()
@@ -323,7 +323,7 @@ fn answers_count_and_go_in_all_parts_of_a_table(alone: &Alone) {
         let (port, mut answer) = oneshot();
         let (key, id) = (Blob(encode(&key).unwrap().into()), Some(alone.id((number, number))));
         let request = Request { epoch: alone.epoch.as_u64(), key, id, operation };
-        core.operate(request, RpcReplyPort::from(port));
+        core.operate(request, Reply::from(port));
         assert!(matches!(answer.try_recv(), Ok(Answer::Written(_))));
     };
     (0..KEYS).for_each(|key| insert(key, 1_000 + key));
@@ -351,7 +351,7 @@ fn the_limit_is_not_passed_while_entries_are_counted(alone: &Alone) {
             let operation = Operation::Insert { value: Blob(Bytes::clone(&value)), for_ms: None };
             let (port, mut answer) = oneshot();
             let request = Request { epoch: alone.epoch.as_u64(), key, id: None, operation };
-            core.operate(request, RpcReplyPort::from(port));
+            core.operate(request, Reply::from(port));
             let answer = answer.try_recv();
             assert!(matches!(answer, Ok(Answer::Written(_))), "{answer:?}");
         }

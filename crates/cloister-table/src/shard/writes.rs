@@ -2,7 +2,6 @@
 
 use cloister_core::{MAX_MESSAGE_LEN, Slot};
 use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
-use ractor::RpcReplyPort;
 
 use super::decision::decide;
 use super::{GIVEN_UP, MAX_EXPIRED, MAX_WAITING, ROWS_A_TICK, Shard, UnderWay, within_limits};
@@ -10,6 +9,7 @@ use crate::blob::Blob;
 use crate::core::Core;
 use crate::delivery::{Accepted, Commit};
 use crate::message::{Answer, Operation, Outcome, Request, RequestId};
+use crate::reply::Reply;
 use crate::row;
 
 /// How many bytes a write of a service may have: it travels in one message, after others.
@@ -138,7 +138,7 @@ impl Shard {
     }
 
     /// The answer to a write that is under way is sent once all copies have it.
-    pub(super) fn reply_later(&mut self, token: Token, reply: RpcReplyPort<Answer>) {
+    pub(super) fn reply_later(&mut self, token: Token, reply: Reply) {
         if let Some(under_way) = self.under_way.get_mut(&token) {
             under_way.reply = Some(reply);
         }
@@ -157,11 +157,11 @@ impl Shard {
         slot: Slot,
         message: &Accepted,
         commit: Commit,
-        reply: RpcReplyPort<Answer>,
+        reply: Reply,
     ) {
         let ids = match self.committed_as(slot, message) {
             Ok(ids) => ids,
-            Err(cause) => return drop(reply.send(Answer::Refused(cause.to_owned()))),
+            Err(cause) => return reply.send(Answer::Refused(cause.to_owned())),
         };
         let (key, Commit { expected, new, answer }) = ((slot, &message.key), commit);
         let answer = Outcome::Returned(Blob(answer)).encoded();
@@ -189,10 +189,10 @@ impl Shard {
             }
             Err(refusal) => {
                 let cause = format!("the node does not serve the key at this moment: {refusal:?}");
-                drop(reply.send(Answer::Refused(cause)));
+                reply.send(Answer::Refused(cause));
             }
         }
-        self.perform_soon(core);
+        self.perform(core);
     }
 
     /// Keeps the answer of a message that was written under another of its names: whichever of its senders repeats it is answered so.

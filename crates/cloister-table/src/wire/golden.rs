@@ -322,7 +322,7 @@ fn unhex(golden: &str) -> Vec<u8> {
 }
 
 /// What stands before the messages.
-const HEAD: [u8; 2] = [2, 3];
+const HEAD: [u8; 2] = [3, 3];
 
 #[test]
 fn messages_have_the_bytes_they_always_had() {

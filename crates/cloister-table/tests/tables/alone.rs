@@ -43,7 +43,7 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     let late = late.table::<String, String>("late", TableOptions::default()).unwrap_err();
     let text = late.to_string();
     assert!(text.contains(&format!("the node {} has been started", cloister.node().name())), "{text}");
-    assert_eq!(cloister.common_settings()["table brief"], "copies 2, on_loss empty, format 2");
+    assert_eq!(cloister.common_settings()["table brief"], "copies 2, on_loss empty, format 3");
     let failed = table.update::<(), ()>(&key, "fail", &()).await.unwrap_err();
     assert!(matches!(failed, TableError::FunctionFailed { .. }), "{failed:?}");
     let place = format!("failed at {} in the view {}", cloister.node().name(), cloister.epoch().unwrap());

@@ -91,16 +91,16 @@ fn a_node_that_defines_a_table_differently_is_refused_and_both_sides_and_readyz_
     let epoch = nodes[0].ask("epoch");
     let mut refused = Vec::new();
     for (port, definition, text) in [
-        (3, "3 empty", "copies 3, on_loss empty, format 2"),
-        (4, "2 wait", "copies 2, on_loss wait, format 2"),
+        (3, "3 empty", "copies 3, on_loss empty, format 3"),
+        (4, "2 wait", "copies 2, on_loss wait, format 3"),
     ] {
         let mut other = start(definition, "old", ports[port], &ports[..3]);
         let reason = |its: &str, own: &str| {
             format!("its table stock is {its}, that of this node is {own}: define it alike")
         };
         let (there, here) = (
-            reason(text, "copies 2, on_loss empty, format 2"),
-            reason("copies 2, on_loss empty, format 2", text),
+            reason(text, "copies 2, on_loss empty, format 3"),
+            reason("copies 2, on_loss empty, format 3", text),
         );
         for node in &nodes {
             wait_for_log(node, &["a peer is incompatible", &there]);

@@ -39,6 +39,8 @@ enum CounterMessage {
     Append(u64),
     /// How many were appended, if each is greater than the one before.
     InOrder,
+    /// How many were appended.
+    Appended,
 }
 
 impl Entity for Counter {
@@ -77,6 +79,7 @@ impl Entity for Counter {
                 }
                 return Ok(self.appended.len() as u64);
             }
+            CounterMessage::Appended => return Ok(self.appended.len() as u64),
             CounterMessage::AddSlowly(ms) => {
                 println!("begins {}", context.key());
                 tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -176,6 +179,7 @@ async fn obey(cloister: &Cloister, counters: &Entities<Counter>, command: &str) 
             counters.cast(key, CounterMessage::AddSlowly(number())).await.unwrap();
             "done".to_owned()
         }
+        "appended" => shown(counters.call(key, CounterMessage::Appended).await),
         "in_order" => shown(counters.call(key, CounterMessage::InOrder).await),
         "casts" => {
             for _ in 0..number() {

@@ -171,7 +171,10 @@ async fn obey(table: &Numbers, texts: &Table<String, String>, command: &str) -> 
         "fill" => {
             let mut done = 0;
             for n in 0..number() {
-                done += u64::from(table.insert(&format!("{key}{n}"), &n).await.is_ok());
+                match table.insert(&format!("{key}{n}"), &n).await {
+                    Ok(_) => done += 1,
+                    Err(error) => eprintln!("not acknowledged: {error}"),
+                }
             }
             done.to_string()
         }

@@ -336,6 +336,7 @@ impl Core {
             settled.add(shard.settled());
         }
         self.all().for_each(|mut shard| shard.tick(self, &settled));
+        self.ask_missed();
         self.flush();
         self.log_losses();
     }

@@ -67,7 +67,7 @@ pub(crate) fn is_live(row: &[u8], now: u64) -> bool {
     expires_at(row).is_none_or(|at| now < at)
 }
 
-/// How many keys may be in [`Expiries`] beside twice as many as expire.
+/// How many keys may be in [`Expiries`] in vain, beside as many as are not.
 const MAX_STALE: usize = 1_000;
 
 /// The keys that expire, each at the time of its row or before it. One that is written again may be in it more than once, and one whose
@@ -75,13 +75,23 @@ const MAX_STALE: usize = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Expiries {
     keys: BinaryHeap<Reverse<(u64, Bytes)>>,
-    /// How many there were when it was known that each has a row that expires.
-    live: usize,
+    /// How many are there in vain, about.
+    stale: usize,
 }
 
 impl Expiries {
     pub(crate) fn add(&mut self, at: u64, key: Bytes) {
         self.keys.push(Reverse((at, key)));
+    }
+
+    /// A key that was added is there in vain: its row is gone, or was added again.
+    pub(crate) fn is_stale(&mut self) {
+        self.stale += 1;
+    }
+
+    /// A key that was taken had been there in vain.
+    pub(crate) fn was_stale(&mut self) {
+        self.stale = self.stale.saturating_sub(1);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -96,12 +106,12 @@ impl Expiries {
 
     /// Drops what is there in vain, if that may be much. `expires_at` says when the row of a key expires.
     pub(crate) fn prune(&mut self, expires_at: impl Fn(&Bytes) -> Option<u64>) {
-        if self.keys.len() <= 2 * self.live + MAX_STALE {
+        if 2 * self.stale <= self.keys.len() + MAX_STALE {
             return;
         }
         let keys: BTreeSet<Bytes> = self.keys.drain().map(|Reverse((_, key))| key).collect();
         self.keys = keys.into_iter().filter_map(|key| Some(Reverse((expires_at(&key)?, key)))).collect();
-        self.live = self.keys.len();
+        self.stale = 0;
     }
 }
 
@@ -154,15 +164,27 @@ mod tests {
         let (mut expiries, live) = (Expiries::default(), 500);
         for at in 0..100_000 {
             expiries.add(at, key(at % (2 * live)));
+            if at >= 2 * live {
+                expiries.is_stale();
+            }
             // Every other one has been removed since, and the others expire later.
             expiries.prune(|key| {
                 let n = u64::from_be_bytes(*key.first_chunk()?);
                 (n < live).then_some(200_000 + n)
             });
-            let max = MAX_STALE + 2 * live as usize;
+            let max = 2 * (MAX_STALE + 2 * live as usize);
             assert!(expiries.keys.len() <= max, "{} keys, {live} of them live", expiries.keys.len());
         }
         let due: BTreeSet<Bytes> = std::iter::from_fn(|| expiries.take_due(u64::MAX)).collect();
         assert!((0..live).all(|n| due.contains(&key(n))));
+    }
+
+    #[test]
+    fn keys_that_are_all_live_are_not_looked_through() {
+        let mut expiries = Expiries::default();
+        for n in 0..100_000_u64 {
+            expiries.add(n, Bytes::from(n.to_be_bytes()));
+            expiries.prune(|_| panic!("it is looked through with {n} keys"));
+        }
     }
 }

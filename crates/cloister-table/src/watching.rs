@@ -30,6 +30,14 @@ impl Filter {
             Filter::Prefix(prefix) => decode::<String>(key).is_ok_and(|key| key.starts_with(prefix)),
         }
     }
+
+    /// The slot of all keys that it has, if it is one.
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        match self {
+            Filter::Key(key) => Some(Slot::of(&key.0)),
+            Filter::All | Filter::Prefix(_) => None,
+        }
+    }
 }
 
 /// What the owner of slots tells a watcher.
@@ -93,6 +101,12 @@ impl Watchers {
     /// Those of the view of `epoch`.
     pub(crate) fn of_view(&self, epoch: Epoch) -> Vec<Watcher> {
         self.0.iter().map(|(watcher, _)| watcher).filter(|its| its.epoch == epoch).cloned().collect()
+    }
+
+    /// Those of the view of `epoch` that watch a key.
+    pub(crate) fn of_key(&self, epoch: Epoch, key: &[u8]) -> Vec<Watcher> {
+        let watchers = self.0.iter().map(|(watcher, _)| watcher);
+        watchers.filter(|its| its.epoch == epoch && its.filter.has(key)).cloned().collect()
     }
 
     /// A watcher was not told of these slots.
@@ -224,6 +238,8 @@ pub(crate) struct OpenWatches {
     last: u64,
     /// The node has ended: a watch that is made before it starts again ends at once.
     is_over: bool,
+    /// What was not asked, since too much waited to be sent to the node.
+    unasked: BTreeSet<(u64, NodeId)>,
 }
 
 impl OpenWatches {
@@ -234,9 +250,19 @@ impl OpenWatches {
     pub(crate) fn remove(&mut self, number: u64) {
         self.watches.remove(&number);
     }
+
+    /// Nodes are to be asked again for what watches are about.
+    pub(crate) fn unasked(&mut self, unasked: impl IntoIterator<Item = (u64, NodeId)>) {
+        self.unasked.extend(unasked);
+    }
 }
 
 impl Watches {
+    /// The nodes that were not asked. They are asked now.
+    pub(crate) fn take_unasked(&self) -> BTreeSet<(u64, NodeId)> {
+        std::mem::take(&mut self.lock().unasked)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, OpenWatches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,6 +9,7 @@ use cloister_table_proto::Event;
 
 use super::Core;
 use crate::message::TableMessage;
+use crate::watching::Watching;
 
 /// The nodes whose tables are linked.
 #[derive(Debug, Default)]
@@ -71,9 +72,12 @@ impl Core {
             self.handle(&Event::Linked(node.clone()));
             // What its table told before may be lost.
             if let Some(epoch) = self.view.epoch() {
-                self.watches.lock().iter().for_each(|(watch, watching)| {
-                    self.ask(node, watch, epoch, watching.filter());
-                });
+                let unasked =
+                    |(watch, watching): &(u64, &Watching)| self.ask(node, *watch, epoch, watching.filter());
+                let mut watches = self.watches.lock();
+                let unasked: Vec<_> =
+                    watches.iter().filter(unasked).map(|(watch, _)| (watch, node.clone())).collect();
+                watches.unasked(unasked);
             }
         }
         if !self.is_stopping() {

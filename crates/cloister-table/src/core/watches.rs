@@ -6,6 +6,10 @@ use super::Core;
 use crate::message::TableMessage;
 use crate::watching::{Filter, Watched, Watcher};
 
+fn is_overload(error: &CallError) -> bool {
+    matches!(error, CallError::Overloaded { .. })
+}
+
 impl Core {
     /// The nodes that a watch asks.
     pub(crate) fn watched_nodes(&self) -> Vec<NodeId> {
@@ -17,14 +21,30 @@ impl Core {
         let (Some(epoch), Some(filter)) = (self.view.epoch(), self.watches.filter(watch)) else {
             return;
         };
-        self.watched_nodes().iter().for_each(|node| self.ask(node, watch, epoch, &filter));
+        for node in self.watched_nodes() {
+            if self.ask(&node, watch, epoch, &filter) {
+                self.watches.lock().unasked([(watch, node)]);
+            }
+        }
     }
 
-    pub(super) fn ask(&self, node: &NodeId, watch: u64, epoch: Epoch, filter: &Filter) {
+    /// Returns whether the node must be asked again, since too much waits to be sent to it.
+    pub(super) fn ask(&self, node: &NodeId, watch: u64, epoch: Epoch, filter: &Filter) -> bool {
         let from = self.cloister.node().incarnation().0;
         let message = TableMessage::Watch { from, watch, epoch: epoch.as_u64(), filter: filter.clone() };
         // One whose table is not linked yet is asked when it is.
-        let _ = self.cloister.cast_on(&self.actor, node, message);
+        self.cloister.cast_on(&self.actor, node, message).is_err_and(|error| is_overload(&error))
+    }
+
+    /// Asks the nodes to which too much waited to be sent.
+    pub(super) fn ask_missed(&self) {
+        for (watch, node) in self.watches.take_unasked() {
+            if let (Some(epoch), Some(filter)) = (self.view.epoch(), self.watches.filter(watch))
+                && self.ask(&node, watch, epoch, &filter)
+            {
+                self.watches.lock().unasked([(watch, node)]);
+            }
+        }
     }
 
     /// This node is up in a view: all watches ask anew.
@@ -48,7 +68,7 @@ impl Core {
     /// Notifies a watcher. Returns whether it must be notified again, since too much waits to be sent to its node.
     pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) -> bool {
         match self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched }) {
-            Err(CallError::Overloaded { .. }) => true,
+            Err(error) if is_overload(&error) => true,
             Err(error @ CallError::TooLarge { .. }) => {
                 self.too_large(&error);
                 false

@@ -9,14 +9,18 @@ use super::{CHUNK_BYTES, Shard};
 use crate::blob::Blob;
 use crate::core::Core;
 use crate::row;
-use crate::watching::{Range, Watched, Watcher};
+use crate::watching::{Filter, Range, Watched, Watcher};
 
 impl Shard {
     /// A node watches. It gets what is served now; of other slots when they are.
     pub(crate) fn watch(&mut self, core: &Core, watcher: Watcher) {
         let is_over = self.table.view().is_some_and(|(epoch, _)| watcher.epoch < epoch);
         if !is_over && self.watchers.add(watcher.clone()) {
-            let served = self.table.owned_slots().filter(|slot| self.is_served(*slot)).collect();
+            let watched = match watcher.filter.slot() {
+                Some(slot) => vec![slot],
+                None => self.table.owned_slots().collect(),
+            };
+            let served = watched.into_iter().filter(|slot| self.is_served(*slot)).collect();
             self.send_slots_to(core, &watcher, &served);
         }
     }
@@ -52,76 +56,117 @@ impl Shard {
         }
     }
 
+    /// Once a message is too much for the link, what has not been sent is told later.
     fn send_slots_to(&mut self, core: &Core, watcher: &Watcher, slots: &BTreeSet<Slot>) {
         if self.table.view() != Some((watcher.epoch, true)) {
             return;
         }
+        let only = watcher.filter.slot();
+        let mut parts = Parts { watcher, part: begin(watcher, None), bytes: 0 };
+        let mut slots = slots.iter().copied().filter(|slot| only.is_none_or(|only| only == *slot));
         let mut missed = BTreeSet::new();
-        for watched in self.parts_of(watcher, slots) {
-            let its: Vec<u16> = watched.slots.clone();
-            if core.send_to_watcher(&watcher.node, watched) {
+        for slot in slots.by_ref() {
+            let mut send = |watched: Watched| {
+                let its: Vec<u16> = watched.slots.clone();
+                let is_missed = core.send_to_watcher(&watcher.node, watched);
+                if is_missed {
+                    missed.extend(its.into_iter().filter_map(Slot::new));
+                }
+                !is_missed
+            };
+            if !self.add_slot(&mut parts, slot, &mut send) {
+                missed.insert(slot);
+                break;
+            }
+        }
+        missed.extend(slots);
+        let Parts { part, .. } = parts;
+        if !part.slots.is_empty() {
+            let its: Vec<u16> = part.slots.clone();
+            if !missed.is_empty() || core.send_to_watcher(&watcher.node, part) {
                 missed.extend(its.into_iter().filter_map(Slot::new));
             }
         }
         self.watchers.missed(watcher, missed);
     }
 
-    /// What these slots have, in messages that are not much larger than a chunk.
-    fn parts_of(&self, watcher: &Watcher, slots: &BTreeSet<Slot>) -> Vec<Watched> {
+    /// Adds what a slot has to messages that are not much larger than a chunk, and sends those that are full. Returns whether all of them were.
+    fn add_slot(&self, parts: &mut Parts<'_>, slot: Slot, send: &mut impl FnMut(Watched) -> bool) -> bool {
+        let Parts { watcher, part, bytes } = parts;
         let now = row::now();
-        let begin = |after: Option<Blob>| Watched {
-            watch: watcher.watch,
-            epoch: watcher.epoch.as_u64(),
-            slots: Vec::new(),
-            range: Range { after, until: None },
-            changes: Vec::new(),
-        };
-        let (mut parts, mut part, mut bytes) = (Vec::new(), begin(None), 0);
-        for slot in slots {
-            let is_large = self.table.content(*slot).is_some_and(|content| content.bytes() > CHUNK_BYTES);
-            if is_large && !part.slots.is_empty() {
-                parts.push(std::mem::replace(&mut part, begin(None)));
-                bytes = 0;
+        let is_large = self.table.content(slot).is_some_and(|content| content.bytes() > CHUNK_BYTES);
+        if is_large && !part.slots.is_empty() {
+            *bytes = 0;
+            if !send(std::mem::replace(part, begin(watcher, None))) {
+                return false;
             }
-            part.slots.push(slot.number());
-            for (key, _) in self.table.content(*slot).into_iter().flat_map(Content::entries) {
-                // As all copies have it.
-                if let Ok(Some(value)) = self.table.read(Some(watcher.epoch), *slot, key)
-                    && row::is_live(&value, now)
-                    && watcher.filter.has(key)
-                {
-                    bytes += key.len() + value.len();
-                    part.changes.push((Blob(key.into()), Some(Blob(value))));
-                    if bytes >= CHUNK_BYTES && is_large {
-                        // The slot goes on in the next message.
-                        part.range.until = Some(Blob(key.into()));
-                        let next = Watched { slots: part.slots.clone(), ..begin(Some(Blob(key.into()))) };
-                        parts.push(std::mem::replace(&mut part, next));
-                        bytes = 0;
+        }
+        part.slots.push(slot.number());
+        for key in self.keys_of(watcher, slot) {
+            // As all copies have it.
+            if let Ok(Some(value)) = self.table.read(Some(watcher.epoch), slot, key)
+                && row::is_live(&value, now)
+            {
+                *bytes += key.len() + value.len();
+                part.changes.push((Blob(key.into()), Some(Blob(value))));
+                if *bytes >= CHUNK_BYTES && is_large {
+                    // The slot goes on in the next message.
+                    part.range.until = Some(Blob(key.into()));
+                    let next =
+                        Watched { slots: part.slots.clone(), ..begin(watcher, Some(Blob(key.into()))) };
+                    *bytes = 0;
+                    if !send(std::mem::replace(part, next)) {
+                        *part = begin(watcher, None);
+                        return false;
                     }
                 }
             }
-            if bytes >= CHUNK_BYTES || part.range.after.is_some() {
-                parts.push(std::mem::replace(&mut part, begin(None)));
-                bytes = 0;
+        }
+        if *bytes >= CHUNK_BYTES || part.range.after.is_some() {
+            *bytes = 0;
+            return send(std::mem::replace(part, begin(watcher, None)));
+        }
+        true
+    }
+
+    /// The keys of a slot that are watched.
+    fn keys_of<'a>(&'a self, watcher: &'a Watcher, slot: Slot) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+        match &watcher.filter {
+            Filter::Key(key) => Box::new(std::iter::once(&*key.0)),
+            filter => {
+                let entries = self.table.content(slot).into_iter().flat_map(Content::entries);
+                Box::new(entries.map(|(key, _)| key).filter(|key| filter.has(key)))
             }
         }
-        if !part.slots.is_empty() {
-            parts.push(part);
-        }
-        parts
     }
 
     /// Tells watchers of a write that all copies have.
     pub(super) fn notify_watchers(&mut self, core: &Core, key: &Bytes, value: Option<Bytes>) {
-        for watcher in self.present_watchers().into_iter().filter(|watcher| watcher.filter.has(key)) {
+        let Some((epoch, true)) = self.table.view() else { return };
+        for watcher in self.watchers.of_key(epoch, key) {
             let change = (Blob(Bytes::clone(key)), value.clone().map(Blob));
-            let (watch, epoch) = (watcher.watch, watcher.epoch.as_u64());
-            let watched =
-                Watched { watch, epoch, slots: Vec::new(), range: Range::default(), changes: vec![change] };
+            let watched = Watched { changes: vec![change], ..begin(&watcher, None) };
             if core.send_to_watcher(&watcher.node, watched) {
                 self.watchers.missed(&watcher, [Slot::of(key)]);
             }
         }
+    }
+}
+
+/// Messages to a watcher while they are made.
+struct Parts<'a> {
+    watcher: &'a Watcher,
+    part: Watched,
+    bytes: usize,
+}
+
+/// A message to a watcher, which has nothing yet.
+fn begin(watcher: &Watcher, after: Option<Blob>) -> Watched {
+    Watched {
+        watch: watcher.watch,
+        epoch: watcher.epoch.as_u64(),
+        slots: Vec::new(),
+        range: Range { after, until: None },
+        changes: Vec::new(),
     }
 }

@@ -38,20 +38,29 @@ impl Shard {
         request: &Request,
         operation: &Operation,
     ) -> Result<Token, Refusal> {
-        let (now, shard, mut expires) = (row::now(), self.index, None);
+        let (now, shard, mut expires, mut is_stale) = (row::now(), self.index, None, false);
         let decide = |before: Option<&Bytes>| {
             let decision = decide(&core.options, operation, before.filter(|row| row::is_live(row, now)), now);
             let decision = within_limits(core, shard, decision, &request.key.0, before);
-            if let Decision::Insert { value, .. } = &decision {
-                // A row that expires earlier is looked at then.
-                let known = before.and_then(|before| row::expires_at(before));
-                expires = row::expires_at(value).filter(|at| known.is_none_or(|known| *at < known));
-            }
+            let known = before.and_then(|before| row::expires_at(before));
+            let next = match &decision {
+                Decision::Insert { value, .. } => row::expires_at(value),
+                Decision::Remove { .. } => None,
+                Decision::Keep { .. } => known,
+            };
+            // A row that expires earlier is looked at then.
+            expires = next.filter(|at| known.is_none_or(|known| *at < known));
+            is_stale = known.is_some() && (next.is_none() || expires.is_some());
             decision
         };
         let token = self.begin(core, (slot, &request.key.0), request.id, decide)?;
+        if is_stale {
+            self.expiries.is_stale();
+        }
         if let Some(at) = expires {
             self.expiries.add(at, Bytes::clone(&request.key.0));
+        }
+        if is_stale || expires.is_some() {
             let row_of = |key: &Bytes| self.table.content(Slot::of(key))?.get(key);
             self.expiries.prune(|key| row_of(key).and_then(|row| row::expires_at(&row)));
         }
@@ -83,9 +92,10 @@ impl Shard {
                 break;
             }
             let Some(key) = self.expiries.take_due(now) else { break };
-            let mut later = None;
+            let (mut later, mut was_stale) = (None, false);
             let decide = |before: Option<&Bytes>| {
                 let answer = Bytes::default();
+                was_stale = before.is_none_or(|row| row::expires_at(row).is_none());
                 later = before.and_then(|row| row::expires_at(row)).filter(|at| now < *at);
                 match before {
                     Some(row) if !row::is_live(row, now) => Decision::Remove { answer },
@@ -94,6 +104,9 @@ impl Shard {
             };
             match self.begin(core, (Slot::of(&key), &key), None, decide) {
                 Ok(_) => {
+                    if was_stale {
+                        self.expiries.was_stale();
+                    }
                     if let Some(at) = later {
                         self.expiries.add(at, key);
                     }

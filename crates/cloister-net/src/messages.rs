@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cloister_proto::{CloseReason, LinkId, NodeId, Time};
+use cloister_proto::{Address, CloseReason, LinkId, NodeId, Time};
 use ractor::ActorRef;
 use ractor_cluster::NodeSessionMessage;
 use tokio::net::TcpStream;
@@ -81,8 +81,8 @@ pub(crate) enum DialerMessage {
     Discovered { found: BTreeSet<SocketAddr>, complete: bool },
     /// This peer should be linked and is not.
     Connect(NodeId),
-    /// The host name of a peer has these addresses.
-    Resolved(Vec<SocketAddr>),
+    /// The host name of a peer leads to these addresses; to none, if there was no answer.
+    Resolved { host: Address, found: BTreeSet<SocketAddr>, lookup: Lookup },
     /// A connect has ended.
     Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
     /// A connection from there ended before its first byte.
@@ -102,3 +102,12 @@ pub(crate) enum DialerMessage {
 }
 
 impl ractor::Message for DialerMessage {}
+
+/// Why the host name of a peer was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The peer is to be dialled.
+    Dial,
+    /// The peer is linked, and it is to be known where its name leads. So many look-ups before did not say that.
+    Confirm { failures: u32 },
+}

@@ -1,6 +1,8 @@
+mod places;
+
 use std::num::NonZeroU64;
 
-use cloister_proto::Incarnation;
+use cloister_proto::{Incarnation, NodeId};
 
 use super::*;
 use crate::links::DialState;
@@ -360,18 +362,6 @@ fn a_peer_that_must_be_met_is_not_waited_for() {
     desk.tried(3, Attempt::Dial, Outcome::Refused);
     desk.book.gossiped(desk.now, at(3));
     assert_eq!(desk.due(), []);
-}
-
-#[test]
-fn a_refusal_has_the_name_of_the_node_that_was_linked_there() {
-    let mut desk = Desk::new();
-    let named = NodeId::new("app@node-3.example:4370".parse().unwrap(), Incarnation(1), 0);
-    desk.book.linked(desk.now, LinkId(1), &named, None, SocketAddr::from(([10, 0, 0, 3], 50_000)));
-    let names: Vec<String> = desk.book.known_addresses(at(3)).iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["10.0.0.3:4370", "node-3.example:4370"]);
-    desk.wait(5000);
-    desk.unlink(1);
-    assert_eq!(desk.due(), [(at(3), Attempt::Probe)]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(crate) enum SessionMessage {
     /// Close a link.
     Close { link: LinkId, reason: CloseReason },
     /// Discovery names these addresses.
-    Found { found: BTreeSet<SocketAddr>, complete: bool },
+    Found(Discovered),
     /// Try a peer at once.
     Connect(NodeId),
     /// A task of the link layer ended.
@@ -78,7 +78,7 @@ pub(crate) type SessionRef = ActorRef<NodeSessionMessage>;
 /// The messages of the dialer.
 pub(crate) enum DialerMessage {
     /// Discovery names these addresses.
-    Discovered { found: BTreeSet<SocketAddr>, complete: bool },
+    Discovered(Discovered),
     /// This peer should be linked and is not.
     Connect(NodeId),
     /// The host name of a peer leads to these addresses; to none, if there was no answer.
@@ -102,6 +102,17 @@ pub(crate) enum DialerMessage {
 }
 
 impl ractor::Message for DialerMessage {}
+
+/// What discovery names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Discovered {
+    /// The addresses at each of which a node may be.
+    pub(crate) found: BTreeSet<SocketAddr>,
+    /// Further addresses of these nodes.
+    pub(crate) aliases: BTreeSet<SocketAddr>,
+    /// Whether every seed has answered.
+    pub(crate) complete: bool,
+}
 
 /// Why the host name of a peer was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

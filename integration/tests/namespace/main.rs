@@ -6,6 +6,7 @@
 mod quickstart;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use cloister_integration::{Bridge, report, required};
 use quickstart::Quickstart;
@@ -74,6 +75,34 @@ fn nodes_behind_a_service_name_find_out_their_addresses() {
     let bridge = Bridge::new(&named(v4, |_| "app".to_owned()));
     let names = [0, 1, 2].map(|index| format!("quickstart@{}:4370", v4(index)));
     assemble(&bridge, v4, str::to_owned, |_| vec![("SEEDS", "app".to_owned())], &names);
+}
+
+#[test]
+fn nodes_with_an_address_of_each_family_behind_a_service_name_are_up_at_once() {
+    if !required("root", "nodes_with_an_address_of_each_family_behind_a_service_name_are_up_at_once") {
+        return;
+    }
+    let app = |_: &str| "app".to_owned();
+    let bridge = Bridge::new(&[named(v4, app), named(v6, app)].concat());
+    let began = Instant::now();
+    // Each listens at its IPv4 address, and its IPv6 address refuses.
+    let nodes: Vec<_> = (0..HOSTS.len())
+        .map(|index| {
+            let machine = bridge.machine(HOSTS[index], v4(index));
+            machine.ip(&format!("address add {}/64 dev eth0 nodad", v6(index)));
+            Quickstart::start(machine, &[("SEEDS", "app".to_owned())])
+        })
+        .collect();
+    for node in &nodes {
+        node.wait_for_line(" up (3 nodes, ");
+    }
+    let took = began.elapsed();
+    report(&format!("up after {} s", took.as_secs()));
+    // An address that may be a node elsewhere would count for a minute.
+    assert!(took < Duration::from_secs(50), "{took:?}");
+    for node in nodes {
+        node.stop();
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use self::places::Link;
 use self::queue::DialQueue;
 pub(crate) use self::survey::Survey;
 use crate::jitter::Jitter;
+use crate::messages::Discovered;
 use crate::telemetry::rejections::{self, Reason};
 
 /// For how long the node with the lesser address waits for the other to dial, and the least of that for each address in the book. A node
@@ -143,11 +144,16 @@ impl AddressBook {
         }
     }
 
-    /// Discovery names these addresses.
-    pub(crate) fn discovered(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
-        self.complete |= complete;
-        for address in found {
+    /// Discovery names these addresses. Further addresses of a node are dialled, too, and count as no node.
+    pub(crate) fn discovered(&mut self, now: Instant, discovered: &Discovered) {
+        self.complete |= discovered.complete;
+        for address in &discovered.found {
             self.entry(now, *address).named = Some(now);
+        }
+        for address in &discovered.aliases {
+            let entry = self.entry(now, *address);
+            entry.named = None;
+            entry.keep = entry.keep.max(now + DISCOVERED_TTL);
         }
         self.forget(now);
     }

@@ -101,7 +101,7 @@ impl DialerState {
     fn take_in(&mut self, myself: &ActorRef<DialerMessage>, message: DialerMessage) {
         let now = Instant::now();
         match message {
-            DialerMessage::Discovered { found, complete } => self.book().discovered(now, &found, complete),
+            DialerMessage::Discovered(discovered) => self.book().discovered(now, &discovered),
             DialerMessage::Connect(peer) => self.connect(myself, now, &peer),
             DialerMessage::Resolved { host, found, lookup } => {
                 self.resolved(myself, now, host, &found, lookup)

@@ -95,6 +95,8 @@ pub(crate) enum DialerMessage {
     IsSelf(SocketAddr),
     /// A link is open.
     Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
+    /// The node at this address has this link, which was made by another address.
+    Covered { link: LinkId, target: SocketAddr },
     /// A link is closed.
     Unlinked(LinkId),
     /// Try what is due, and report how far discovery and the dials have come.

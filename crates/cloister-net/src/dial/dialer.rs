@@ -122,6 +122,7 @@ impl DialerState {
                     self.confirm(myself, host.clone(), 0);
                 }
             }
+            DialerMessage::Covered { link, target } => self.book().covered(now, link, target),
             DialerMessage::Unlinked(link) => self.book().unlinked(now, link),
             DialerMessage::Settle => {
                 self.settles = false;

@@ -90,11 +90,18 @@ impl Entry {
         self.peer.as_ref().and_then(|peer| peer.name().address()).unwrap_or(&self.address)
     }
 
-    /// A link with this node is open here.
-    pub(super) fn settle(&mut self, peer: &NodeId) {
-        self.leads_here &= self.peer.as_ref().is_some_and(|known| known.name() == peer.name());
-        self.is_last = true;
+    /// This node is linked, and can be reached here.
+    pub(super) fn cover(&mut self, peer: &NodeId) {
+        let is_known = self.peer.as_ref().is_some_and(|known| known.name() == peer.name());
+        self.leads_here &= is_known;
+        self.is_last &= is_known;
         self.peer = Some(peer.clone());
+        self.phase = Phase::Idle;
+        self.last = Last::Answered;
+        self.due = None;
+        self.held = None;
+        self.lost = None;
+        self.error = None;
     }
 
     /// Where it stands in the line of those that are to be tried, if it is due `at` then.

@@ -48,15 +48,9 @@ impl AddressBook {
         for address in &covers {
             if let Some(entry) = self.entries.get_mut(address) {
                 entry.keep = entry.keep.max(now + GOSSIPED_TTL);
-                entry.settle(peer);
-                entry.last = Last::Answered;
-                entry.due = None;
-                entry.held = None;
-                entry.lost = None;
-                entry.error = None;
-                if Some(*address) == target {
-                    entry.phase = Phase::Idle;
-                }
+                let phase = if Some(*address) == target { Phase::Idle } else { entry.phase };
+                entry.cover(peer);
+                (entry.is_last, entry.phase) = (true, phase);
             }
         }
         for address in &covers {
@@ -67,6 +61,21 @@ impl AddressBook {
             !covers.contains(address) && (known != peer || !is_linked)
         });
         self.links.insert(link, Link { peer: peer.clone(), since: now, way, covers });
+    }
+
+    /// The node at `target` has this link, which was made by another address: the two need no second one. That the node is there is only
+    /// what it says, so a refusal there says nothing of it.
+    pub(crate) fn covered(&mut self, now: Instant, link: LinkId, target: SocketAddr) {
+        let Some(open) = self.links.get_mut(&link) else {
+            return self.failed(now, target, Last::Answered, "its link with this node has closed".to_owned());
+        };
+        if open.covers.insert(target) {
+            *self.linked.entry(target).or_default() += 1;
+        }
+        let peer = open.peer.clone();
+        let entry = self.entry(now, target);
+        entry.keep = entry.keep.max(now + GOSSIPED_TTL);
+        entry.cover(&peer);
     }
 
     /// A link is closed.

@@ -1,5 +1,6 @@
 mod places;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use cloister_proto::{Incarnation, NodeId};

@@ -130,3 +130,27 @@ fn a_node_that_is_known_by_an_ip_address_has_ended_only_if_that_one_refuses() {
     assert_eq!(desk.refuted(7), ["10.0.0.7:4370"]);
     assert_eq!(desk.refuted(3), ["10.0.0.3:4370"]);
 }
+
+#[test]
+fn a_further_address_of_a_linked_node_is_not_dialled_and_proves_nothing() {
+    let mut desk = Desk::new();
+    desk.discovered(&[3, 7]);
+    assert_eq!(desk.due().len(), 2);
+    desk.tried(3, Attempt::Dial, Outcome::Connected);
+    desk.tried(7, Attempt::Dial, Outcome::Connected);
+    desk.book.linked(desk.now, LinkId(1), &incarnation(1), Some(at(3)), at(3));
+    desk.book.covered(desk.now, LinkId(1), at(7));
+    desk.wait(60_000);
+    assert_eq!(desk.due(), []);
+    assert_eq!((desk.state(3), desk.state(7)), (DialState::Linked, DialState::Linked));
+    assert_eq!(desk.survey().named(), [incarnation(1).name().address().unwrap().clone()].into());
+    desk.resolved(&[3, 7]);
+    desk.unlink(1);
+    assert_eq!((desk.refuted(3).len(), desk.refuted(7).len()), (2, 1));
+    assert_eq!(desk.due(), [(at(3), Attempt::Probe)]);
+    desk.wait(1000);
+    assert_eq!(desk.due(), [(at(7), Attempt::Dial)], "it is one more way");
+    // The link has closed meanwhile.
+    desk.book.covered(desk.now, LinkId(1), at(7));
+    assert_eq!(desk.state(7), DialState::Connecting);
+}

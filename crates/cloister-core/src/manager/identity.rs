@@ -32,6 +32,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most characters that are shown of why this node does not know its address.
 const MAX_SAID: usize = 4096;
+
+/// How often a node outside of a list looks whether the list names another address of its machine.
+const LOOK_FOR_LISTED: Duration = Duration::from_secs(5);
+
 /// How long a name server may take to say whether a configured `host` is this machine.
 const RESOLVE_OWN: Duration = Duration::from_secs(2);
 
@@ -50,6 +54,8 @@ pub(super) struct IdentityFinder {
     warned: Arc<AtomicBool>,
     /// Whether the line that this node runs alone was logged.
     is_alone_logged: Arc<AtomicBool>,
+    /// Whether the list has named this machine.
+    was_listed: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
@@ -60,6 +66,7 @@ impl IdentityFinder {
             tls,
             warned: Arc::default(),
             is_alone_logged: Arc::default(),
+            was_listed: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
             host: config.host.clone(),
@@ -121,6 +128,10 @@ impl IdentityFinder {
         let found = loop {
             let why = match self_address::in_list(self.settings(), &self.seeds, &self.resolver).await {
                 Ok((Found::Standalone, _)) => break self.alone(),
+                Ok((Found::Network { host, .. }, entries)) if self.has_left_list(entries) => format!(
+                    "the list of seeds has named this machine, and its address is {host} now, which is not in the list: give the machine its \
+                     address back, or correct `seeds` and restart the process"
+                ),
                 Ok((Found::Network { host, port, bind }, entries)) => {
                     break self.in_network(&host, port, bind, entries).await;
                 }
@@ -199,6 +210,37 @@ impl IdentityFinder {
         };
         let Ok(present) = interfaces::addresses() else { return false };
         is_own(&ips, &present)
+    }
+
+    /// Whether the list has named this machine and does not now, by so many entries. The interface of its address may be down for a moment,
+    /// and the others look for this node there: it waits, instead of being a node outside of the list at another address.
+    fn has_left_list(&self, entries: usize) -> bool {
+        if !self.is_derived_from_list() {
+            return false;
+        }
+        let was_listed = self.was_listed.fetch_or(entries > 0, Ordering::Relaxed);
+        was_listed && entries == 0
+    }
+
+    /// Whether a list of hosts decides what this node is called.
+    fn is_derived_from_list(&self) -> bool {
+        self.host.is_none() && self.choice != Naming::Short && matches!(self.seeds.kind(), SeedKind::List(_))
+    }
+
+    /// Waits until the list names this machine by another address than that of a node outside of the list. An interface may be late.
+    pub(super) async fn listed(&self, identity: &Identity) {
+        if identity.entries > 0 || !self.is_derived_from_list() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_FOR_LISTED).await;
+            let found = self_address::in_list(self.settings(), &self.seeds, &self.resolver).await;
+            if let Ok((Found::Network { bind, .. }, 1..)) = found
+                && Some(bind) != identity.bind
+            {
+                return;
+            }
+        }
     }
 
     /// The address of this machine that `identity` was derived from. `None` if the user has configured the host of the
@@ -309,6 +351,26 @@ mod tests {
         assert!(!is_own(&ips(&["203.0.113.7"]), &present), "a NAT, a load balancer");
         assert!(!is_own(&ips(&["10.0.0.4", "10.0.0.5"]), &present), "one of two is elsewhere");
         assert!(!is_own(&[], &present), "it is not known where the name leads");
+    }
+
+    fn finder(seeds: &str, host: Option<&str>) -> IdentityFinder {
+        let mut config = Config::new("alone");
+        config.host = host.map(str::to_owned);
+        IdentityFinder::new(&config, Seeds::parse(seeds, DEFAULT_PORT).unwrap(), None)
+    }
+
+    #[test]
+    fn a_machine_that_the_list_has_named_is_no_node_outside_of_it_later() {
+        let in_list = finder("10.0.0.1, 10.0.0.2", None);
+        assert!(!in_list.has_left_list(0), "the list never named it");
+        assert!(
+            !in_list.has_left_list(1) && in_list.clone().has_left_list(0),
+            "its address is gone for a moment"
+        );
+        assert!(!in_list.has_left_list(1), "the address is back");
+        for other in [finder("10.0.0.1, 10.0.0.2", Some("10.0.0.1")), finder("app", None)] {
+            assert!(!other.has_left_list(1) && !other.has_left_list(0), "no list decides what it is called");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloister_discovery::self_address;
 use cloister_discovery::{
@@ -36,6 +36,10 @@ const MAX_SAID: usize = 4096;
 /// How often a node outside of a list looks whether the list names another address of its machine.
 const LOOK_FOR_LISTED: Duration = Duration::from_secs(5);
 
+/// For how long a node with a known address waits for name servers before it counts itself besides the list. Then it needs one member more
+/// than the others, which is safe.
+const AWAIT_OWN_ENTRY: Duration = Duration::from_secs(60);
+
 /// How long a name server may take to say whether a configured `host` is this machine.
 const RESOLVE_OWN: Duration = Duration::from_secs(2);
 
@@ -54,6 +58,9 @@ pub(super) struct IdentityFinder {
     warned: Arc<AtomicBool>,
     /// Whether the line that this node runs alone was logged.
     is_alone_logged: Arc<AtomicBool>,
+    /// For how long the name servers may leave it open whether the list names this node. It may be wrong to count the node besides: more
+    /// members would be needed than there are in a part that may begin.
+    await_own_entry: Duration,
     /// Whether the list has named this machine.
     was_listed: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
@@ -66,6 +73,8 @@ impl IdentityFinder {
             tls,
             warned: Arc::default(),
             is_alone_logged: Arc::default(),
+            // Where `consensus` is given, nothing depends on it.
+            await_own_entry: if config.consensus.is_none() { AWAIT_OWN_ENTRY } else { Duration::ZERO },
             was_listed: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
@@ -123,17 +132,20 @@ impl IdentityFinder {
         shared: Arc<Shared>,
         manager: ActorRef<ManagerMessage>,
     ) {
-        let mut failures = 0_u32;
+        let (began, mut failures) = (Instant::now(), 0_u32);
         let mut trouble = None;
         let found = loop {
             let why = match self_address::in_list(self.settings(), &self.seeds, &self.resolver).await {
                 Ok((Found::Standalone, _)) => break self.alone(),
-                Ok((Found::Network { host, .. }, entries)) if self.has_left_list(entries) => format!(
+                Ok((Found::Network { .. }, None)) if began.elapsed() < self.await_own_entry => {
+                    "the seeds cannot be looked up yet, and one of them may be this node: `consensus` depends on that".to_owned()
+                }
+                Ok((Found::Network { host, .. }, entries)) if self.has_left_list(entries.unwrap_or(0)) => format!(
                     "the list of seeds has named this machine, and its address is {host} now, which is not in the list: give the machine its \
                      address back, or correct `seeds` and restart the process"
                 ),
                 Ok((Found::Network { host, port, bind }, entries)) => {
-                    break self.in_network(&host, port, bind, entries).await;
+                    break self.in_network(&host, port, bind, entries.unwrap_or(0)).await;
                 }
                 Ok((Found::Pending { reason }, _)) => reason.to_string(),
                 Ok((other, _)) => format!("discovery says {other:?}, which this version does not know"),
@@ -235,7 +247,7 @@ impl IdentityFinder {
         loop {
             tokio::time::sleep(LOOK_FOR_LISTED).await;
             let found = self_address::in_list(self.settings(), &self.seeds, &self.resolver).await;
-            if let Ok((Found::Network { bind, .. }, 1..)) = found
+            if let Ok((Found::Network { bind, .. }, Some(1..))) = found
                 && Some(bind) != identity.bind
             {
                 return;
@@ -338,7 +350,13 @@ pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_testkit::dns_server::{Behaviour, DnsServer};
+    use cloister_testkit::wait::until_async;
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
     use super::*;
+    use crate::placement::RingPlan;
 
     #[test]
     fn an_address_is_own_if_all_it_leads_to_is_an_address_of_this_machine() {
@@ -371,6 +389,65 @@ mod tests {
         for other in [finder("10.0.0.1, 10.0.0.2", Some("10.0.0.1")), finder("app", None)] {
             assert!(!other.has_left_list(1) && !other.has_left_list(0), "no list decides what it is called");
         }
+    }
+
+    struct Hears(UnboundedSender<Command>);
+
+    impl Actor for Hears {
+        type Msg = ManagerMessage;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<ManagerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<ManagerMessage>,
+            message: ManagerMessage,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(self.0.send(message.0)?)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_with_a_given_address_waits_for_name_servers_that_may_find_it_in_the_list() {
+        let names = DnsServer::start().await;
+        let seeds = ["node-a.test", "node-b.test", "node-c.test"];
+        for seed in seeds {
+            names.set(seed, Behaviour::Silent);
+        }
+        let mut config = Config::new("alone").seeds(seeds).port(4370);
+        config.host = Some("10.0.0.1".to_owned());
+        let shared = Arc::new(Shared::new(provisional(&config).unwrap(), RingPlan::default(), &config));
+        let mut naming = IdentityFinder::new(&config, Seeds::parse_list(seeds, DEFAULT_PORT).unwrap(), None);
+        naming.resolver = Resolver::servers([names.address()]).with_deadline(Duration::from_millis(300));
+        let (sender, mut heard) = unbounded_channel();
+        let (manager, _) = Actor::spawn(None, Hears(sender), ()).await.unwrap();
+        let finding = tokio::spawn(naming.clone().resolve(3, Arc::clone(&shared), manager.clone()));
+        until_async("it waits", async || {
+            shared.present_trouble().is_some_and(|why| why.contains("`consensus` depends on that"))
+        })
+        .await;
+        // The third host stays dead.
+        for (seed, ip) in seeds.into_iter().zip([[10, 0, 0, 1], [10, 0, 0, 2]]) {
+            names.set(seed, Behaviour::addresses([ip]));
+        }
+        let Some(Command::Identified(identity)) = heard.recv().await else { panic!("it is known") };
+        assert_eq!(config.consensus_for(naming.seed_kind(Some(&identity))).get(), 2);
+        finding.await.unwrap();
+
+        // It does not wait for ever, and then counts itself besides the three.
+        for seed in seeds {
+            names.set(seed, Behaviour::Silent);
+        }
+        naming.await_own_entry = Duration::ZERO;
+        naming.clone().resolve(3, shared, manager.clone()).await;
+        let Some(Command::Identified(identity)) = heard.recv().await else { panic!("it is known") };
+        assert_eq!(config.consensus_for(naming.seed_kind(Some(&identity))).get(), 3);
+        manager.stop(None);
     }
 
     #[test]

@@ -17,9 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::discovered::Discovered;
 use crate::jitter::Jitter;
 use crate::links::SeedReport;
-use crate::messages::{Discovered, SessionMessage};
+use crate::messages::SessionMessage;
 
 /// How often discovery is asked while nodes are missing.
 const FORMING_INTERVAL: Duration = Duration::from_secs(1);
@@ -160,10 +161,12 @@ impl DiscoveryLoop {
         (found, aliases)
     }
 
-    /// Whether every seed has answered once, be it that there is nothing.
+    /// Whether every seed has answered once, be it that there is nothing. A name server may never answer for one of the two families.
     fn is_complete(&self) -> bool {
-        self.sources.iter().all(|source| source.error.is_none() && source.seeds.is_some())
-            && self.seeds().all(|(_, seed)| seed.answer.is_some())
+        let has_answered = |source: &Source| source.open().all(|(_, seed)| seed.answer.is_some());
+        self.sources
+            .iter()
+            .all(|source| source.error.is_none() && source.seeds.is_some() && has_answered(source))
     }
 
     fn seeds(&self) -> impl Iterator<Item = (&String, &Seed)> {
@@ -172,7 +175,9 @@ impl DiscoveryLoop {
 
     /// The seeds that name no node.
     fn failing(&self) -> Vec<SeedReport> {
-        self.seeds()
+        self.sources
+            .iter()
+            .flat_map(Source::open)
             .filter_map(|(name, seed)| Some(SeedReport { seed: name.clone(), error: seed.trouble()? }))
             .collect()
     }
@@ -199,6 +204,14 @@ impl DiscoveryLoop {
 }
 
 impl Source {
+    /// The seeds but for those parts of an answer where another part has addresses for the same name.
+    fn open(&self) -> impl Iterator<Item = (&String, &Seed)> {
+        let names = self.names();
+        let is_named =
+            move |part: &str| names.get(nodes::name_of(part)).is_some_and(|found| !found.is_empty());
+        self.seeds.iter().flatten().filter(move |(part, _)| !is_named(part))
+    }
+
     /// The addresses of each name, by the last answers. An answer may come in parts, one for each family.
     fn names(&self) -> BTreeMap<&str, BTreeSet<SocketAddr>> {
         let mut names: BTreeMap<&str, BTreeSet<SocketAddr>> = BTreeMap::new();

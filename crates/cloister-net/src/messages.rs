@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::accept::pending::Permit;
 use crate::connection::transport::EstablishError;
 use crate::dial::address_book::Attempt;
+use crate::discovered::Discovered;
 
 /// How long a connection may take from its first moment to a link.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,17 +105,6 @@ pub(crate) enum DialerMessage {
 }
 
 impl ractor::Message for DialerMessage {}
-
-/// What discovery names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Discovered {
-    /// The addresses at each of which a node may be.
-    pub(crate) found: BTreeSet<SocketAddr>,
-    /// Further addresses of these nodes.
-    pub(crate) aliases: BTreeSet<SocketAddr>,
-    /// Whether every seed has answered.
-    pub(crate) complete: bool,
-}
 
 /// Why the host name of a peer was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use self::entry::{Entry, Last, Phase};
 use self::places::Link;
 use self::queue::DialQueue;
 pub(crate) use self::survey::Survey;
+use crate::discovered::Discovered;
 use crate::jitter::Jitter;
-use crate::messages::Discovered;
 use crate::telemetry::rejections::{self, Reason};
 
 /// For how long the node with the lesser address waits for the other to dial, and the least of that for each address in the book. A node

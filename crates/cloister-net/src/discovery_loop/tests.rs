@@ -62,6 +62,27 @@ fn an_error_never_empties_what_was_found() {
 }
 
 #[test]
+fn a_name_is_complete_once_one_of_its_families_has_addresses() {
+    let mut discovery_loop = of_one();
+    let mut takes_in = |answers: Vec<SeedAnswer>| {
+        discovery_loop.sources[0].take_in(Ok(answers), Instant::now());
+        (discovery_loop.is_complete(), discovery_loop.failing().len())
+    };
+    let no_aaaa = || answer("app. AAAA", Err("SERVFAIL"));
+    assert_eq!(takes_in(vec![answer("app. A", Err("SERVFAIL")), no_aaaa()]), (false, 2));
+    assert_eq!(
+        takes_in(vec![answer("app. A", Ok(&[])), no_aaaa()]),
+        (false, 2),
+        "the nodes may have IPv6 addresses"
+    );
+    assert_eq!(takes_in(vec![answer("app. A", Ok(&[1, 2])), no_aaaa()]), (true, 0));
+    assert_eq!(
+        takes_in(vec![answer("app. A", Ok(&[1])), no_aaaa(), answer("b.", Err("SERVFAIL"))]),
+        (false, 1)
+    );
+}
+
+#[test]
 fn an_error_of_the_whole_empties_none_of_its_parts_and_an_answer_is_the_end_of_it() {
     let mut discovery_loop = of_one();
     let targets = || vec![answer("a.example", Ok(&[1])), answer("b.example", Ok(&[2]))];

@@ -47,8 +47,10 @@ impl Handshake {
     /// Authenticates the two ends to each other, and begins a session.
     pub(super) async fn run(self) {
         let mut io = SocketIo(Arc::clone(&self.socket));
-        let (socket, clock, silent_after) = (Arc::clone(&self.socket), self.clock, self.silent_after);
-        let is_silent = move || clock.now().since(socket.last_received()) > silent_after;
+        let (socket, clock, silent_after) = (Arc::downgrade(&self.socket), self.clock, self.silent_after);
+        let is_quiet =
+            move |socket: Arc<TrackedSocket>| clock.now().since(socket.last_received()) > silent_after;
+        let is_silent = move || socket.upgrade().is_none_or(is_quiet);
         let may_begin = |peer: &str| self.tie_break.begin(self.link, peer, is_silent);
         let tls = self.tls.clone();
         match establish(io.clone(), self.dialled, tls, &self.credentials, may_begin).await {

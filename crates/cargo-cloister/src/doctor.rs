@@ -280,7 +280,7 @@ async fn discovery(
             let own = SocketAddr::new(host.parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), *port);
             let shown = if own.ip().is_unspecified() { format!("{host}:{port}") } else { own.to_string() };
             match seeds.kind() {
-                SeedKind::List(_) if own_entries(&inputs, &identity) == 0 => {
+                SeedKind::List(_) if own_entries(&inputs, &identity).unwrap_or(0) == 0 => {
                     let text = format!(
                         "{shown}, which is not in the list: right for a node that is added; else correct `seeds` or `host`"
                     );

@@ -21,7 +21,6 @@ mod incarnation;
 mod place;
 mod restart;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -180,8 +179,8 @@ impl Actor for ManagerActor {
             }
             Command::Identified(identity) => state.begin(identity).await,
             Command::Identify => state.identify().await,
-            Command::Moved(address) => {
-                state.moved(address).await;
+            Command::Moved(cause) => {
+                state.moved(cause).await;
                 state.identify().await
             }
             Command::Up => {
@@ -337,12 +336,10 @@ impl ManagerState {
         }
     }
 
-    /// Ends the incarnation of a node whose machine has another address now. It is as if the process had been restarted.
-    async fn moved(&mut self, address: IpAddr) {
+    /// Ends the incarnation of a node that has another address now. It is as if the process had been restarted.
+    async fn moved(&mut self, cause: String) {
         self.runner.close().await;
         self.arguments.shared.suspend();
-        let cause =
-            format!("{address}, which this node was known by, is no longer an address of this machine");
         if self.is_leaving() {
             return self.cut_draining_short(&cause);
         }

@@ -1,6 +1,6 @@
 //! The messages of the actors. Each part may import them; they import no actor.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use cloister_net::links::LinkEvent;
 use cloister_proto::{Held, NodeName, Obstacle, PeerReport, Time};
@@ -22,8 +22,8 @@ pub(crate) enum Command {
     Identify,
     /// The name and the address of this node are known.
     Identified(Identity),
-    /// The address that this node is known by is no longer this machine's.
-    Moved(IpAddr),
+    /// This node must find out its address anew, for this reason.
+    Moved(String),
     /// The node is up.
     Up,
     /// This node was asked to leave: it drains, and then the manager stops.

@@ -42,4 +42,8 @@ impl Discovery for Dns {
     fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(self.resolver.addresses(&self.name, self.port))
     }
+
+    fn is_by_name(&self) -> bool {
+        true
+    }
 }

@@ -116,4 +116,10 @@ pub trait Discovery: Send + Sync + 'static {
     ///
     /// [`DiscoveryError`] if it is unknown whether there are addresses. A result without addresses is `Ok`.
     fn lookup(&self) -> LookupFuture<'_>;
+
+    /// Whether it looks names up, so that an IPv4 and an IPv6 address in one answer may be of one node. Such a node listens at one of the
+    /// two, and the other counts as no node that may be elsewhere. `false` unless a strategy says otherwise: each address is a node.
+    fn is_by_name(&self) -> bool {
+        false
+    }
 }

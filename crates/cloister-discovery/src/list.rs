@@ -66,4 +66,8 @@ impl Discovery for List {
             LookupResult::union(names.zip(self.lookup_each().await))
         })
     }
+
+    fn is_by_name(&self) -> bool {
+        true
+    }
 }

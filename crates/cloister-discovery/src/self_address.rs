@@ -222,8 +222,8 @@ pub async fn self_address(
     decide(&ask(settings, seeds, resolver, false).await?)
 }
 
-/// As [`self_address()`], and how many entries of a list are this node, by whatever name. The count is 0 if the list does not name it, or
-/// if the entry that does cannot be looked up now.
+/// As [`self_address()`], and how many entries of a list are this node, by whatever name. The count is 0 if the list does not name it, and
+/// `None` if an entry that may name it cannot be looked up now.
 ///
 /// Where host and port are given, the names in a list are looked up for this count only, unless one of them is the given host.
 ///
@@ -234,7 +234,7 @@ pub async fn in_list(
     settings: Settings,
     seeds: &Seeds,
     resolver: &Resolver,
-) -> Result<(Identity, usize), SelfAddressError> {
+) -> Result<(Identity, Option<usize>), SelfAddressError> {
     let inputs = ask(settings, seeds, resolver, true).await?;
     let identity = decide(&inputs)?;
     let entries = own_entries(&inputs, &identity);

@@ -67,4 +67,8 @@ impl Discovery for Srv {
             Ok(found)
         })
     }
+
+    fn is_by_name(&self) -> bool {
+        true
+    }
 }

@@ -62,6 +62,10 @@ impl Discovery for SystemResolver {
             }
         })
     }
+
+    fn is_by_name(&self) -> bool {
+        true
+    }
 }
 
 /// `getaddrinfo` gives its error as text only: the texts of glibc, musl and the BSDs are known here.

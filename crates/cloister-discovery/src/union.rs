@@ -55,4 +55,8 @@ impl Discovery for Union {
             LookupResult::union(names.zip(self.lookup_each().await))
         })
     }
+
+    fn is_by_name(&self) -> bool {
+        self.strategies.iter().all(|strategy| strategy.is_by_name())
+    }
 }

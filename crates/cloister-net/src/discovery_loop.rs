@@ -1,5 +1,7 @@
 //! Service discovery loop: looks every seed up again and again, in every status.
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::discovered::Discovered;
 use crate::jitter::Jitter;
 use crate::links::SeedReport;
 use crate::messages::SessionMessage;
@@ -73,6 +76,8 @@ pub(crate) struct DiscoveryLoop {
     sources: Vec<Source>,
     /// The address by which discovery should name this node, if it is known.
     mine: Option<SocketAddr>,
+    /// Where this node listens.
+    bind: SocketAddr,
     /// Since when our own address is missing, and whether that was logged.
     missing_since: Option<(Instant, bool)>,
     jitter: Jitter,
@@ -82,10 +87,11 @@ impl DiscoveryLoop {
     pub(crate) fn new(
         strategies: impl IntoIterator<Item = Arc<dyn Discovery>>,
         mine: Option<SocketAddr>,
+        bind: SocketAddr,
         jitter: Jitter,
     ) -> Self {
         let sources = strategies.into_iter().map(Source::new).collect();
-        Self { sources, mine, missing_since: None, jitter }
+        Self { sources, mine, bind, missing_since: None, jitter }
     }
 
     /// Asks until the sessions are gone; `assembled` sets the pace.
@@ -136,19 +142,31 @@ impl DiscoveryLoop {
     }
 
     fn message(&self) -> SessionMessage {
-        SessionMessage::Found { found: self.found(), complete: self.is_complete() }
+        let (found, aliases) = self.found();
+        SessionMessage::Found(Discovered { found, aliases, complete: self.is_complete() })
     }
 
-    /// Everything that any seed names, by its last answer that was one.
-    fn found(&self) -> BTreeSet<SocketAddr> {
-        let answers = self.seeds().filter_map(|(_, seed)| seed.answer.as_ref());
-        answers.flat_map(Records::sockets).copied().collect()
+    /// Everything that any seed names, by its last answer that was one: the addresses of nodes, and further addresses of these.
+    fn found(&self) -> (BTreeSet<SocketAddr>, BTreeSet<SocketAddr>) {
+        let (mut found, mut aliases) = (BTreeSet::new(), BTreeSet::new());
+        for source in &self.sources {
+            let by_name = source.strategy.is_by_name();
+            for sockets in source.names().into_values() {
+                let nodes = nodes::of_name(self.bind, &sockets, by_name);
+                found.extend(nodes.addresses);
+                aliases.extend(nodes.aliases);
+            }
+        }
+        aliases.retain(|address| !found.contains(address));
+        (found, aliases)
     }
 
-    /// Whether every seed has answered once, be it that there is nothing.
+    /// Whether every seed has answered once, be it that there is nothing. A name server may never answer for one of the two families.
     fn is_complete(&self) -> bool {
-        self.sources.iter().all(|source| source.error.is_none() && source.seeds.is_some())
-            && self.seeds().all(|(_, seed)| seed.answer.is_some())
+        let has_answered = |source: &Source| source.open().all(|(_, seed)| seed.answer.is_some());
+        self.sources
+            .iter()
+            .all(|source| source.error.is_none() && source.seeds.is_some() && has_answered(source))
     }
 
     fn seeds(&self) -> impl Iterator<Item = (&String, &Seed)> {
@@ -157,14 +175,16 @@ impl DiscoveryLoop {
 
     /// The seeds that name no node.
     fn failing(&self) -> Vec<SeedReport> {
-        self.seeds()
+        self.sources
+            .iter()
+            .flat_map(Source::open)
             .filter_map(|(name, seed)| Some(SeedReport { seed: name.clone(), error: seed.trouble()? }))
             .collect()
     }
 
     fn check_self_listed(&mut self, now: Instant) {
         let Some(mine) = self.mine else { return };
-        let found = self.found();
+        let (found, _) = self.found();
         if found.is_empty() || found.contains(&mine) {
             self.missing_since = None;
             return;
@@ -184,6 +204,24 @@ impl DiscoveryLoop {
 }
 
 impl Source {
+    /// The seeds but for those parts of an answer where another part has addresses for the same name.
+    fn open(&self) -> impl Iterator<Item = (&String, &Seed)> {
+        let names = self.names();
+        let is_named =
+            move |part: &str| names.get(nodes::name_of(part)).is_some_and(|found| !found.is_empty());
+        self.seeds.iter().flatten().filter(move |(part, _)| !is_named(part))
+    }
+
+    /// The addresses of each name, by the last answers. An answer may come in parts, one for each family.
+    fn names(&self) -> BTreeMap<&str, BTreeSet<SocketAddr>> {
+        let mut names: BTreeMap<&str, BTreeSet<SocketAddr>> = BTreeMap::new();
+        for (part, seed) in self.seeds.iter().flatten() {
+            let sockets = seed.answer.iter().flat_map(Records::sockets).copied();
+            names.entry(nodes::name_of(part)).or_default().extend(sockets);
+        }
+        names
+    }
+
     fn new(strategy: Arc<dyn Discovery>) -> Self {
         Self { strategy, seeds: None, error: None }
     }

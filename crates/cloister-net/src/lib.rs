@@ -18,6 +18,7 @@ mod accept;
 pub mod clock;
 mod connection;
 mod dial;
+mod discovered;
 mod discovery_loop;
 pub mod files;
 mod jitter;

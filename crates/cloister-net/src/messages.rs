@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cloister_proto::{CloseReason, LinkId, NodeId, Time};
+use cloister_proto::{Address, CloseReason, LinkId, NodeId, Time};
 use ractor::ActorRef;
 use ractor_cluster::NodeSessionMessage;
 use tokio::net::TcpStream;
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::accept::pending::Permit;
 use crate::connection::transport::EstablishError;
 use crate::dial::address_book::Attempt;
+use crate::discovered::Discovered;
 
 /// How long a connection may take from its first moment to a link.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ pub(crate) enum SessionMessage {
     /// Close a link.
     Close { link: LinkId, reason: CloseReason },
     /// Discovery names these addresses.
-    Found { found: BTreeSet<SocketAddr>, complete: bool },
+    Found(Discovered),
     /// Try a peer at once.
     Connect(NodeId),
     /// A task of the link layer ended.
@@ -78,11 +79,11 @@ pub(crate) type SessionRef = ActorRef<NodeSessionMessage>;
 /// The messages of the dialer.
 pub(crate) enum DialerMessage {
     /// Discovery names these addresses.
-    Discovered { found: BTreeSet<SocketAddr>, complete: bool },
+    Discovered(Discovered),
     /// This peer should be linked and is not.
     Connect(NodeId),
-    /// The host name of a peer has these addresses.
-    Resolved(Vec<SocketAddr>),
+    /// The host name of a peer leads to these addresses; to none, if there was no answer.
+    Resolved { host: Address, found: BTreeSet<SocketAddr>, lookup: Lookup },
     /// A connect has ended.
     Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
     /// A connection from there ended before its first byte.
@@ -95,6 +96,8 @@ pub(crate) enum DialerMessage {
     IsSelf(SocketAddr),
     /// A link is open.
     Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
+    /// The node at this address has this link, which was made by another address.
+    Covered { link: LinkId, target: SocketAddr },
     /// A link is closed.
     Unlinked(LinkId),
     /// Try what is due, and report how far discovery and the dials have come.
@@ -102,3 +105,12 @@ pub(crate) enum DialerMessage {
 }
 
 impl ractor::Message for DialerMessage {}
+
+/// Why the host name of a peer was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The peer is to be dialled.
+    Dial,
+    /// The peer is linked, and it is to be known where its name leads. So many look-ups before did not say that.
+    Confirm { failures: u32 },
+}

@@ -123,8 +123,12 @@ impl Actor for SessionActor {
         let (dialer, _) = Actor::spawn_linked(None, DialerActor, dialing, myself.get_cell()).await?;
 
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
-        let discovery_loop =
-            DiscoveryLoop::new(settings.strategies.iter().map(Arc::clone), mine, Jitter::new(seed));
+        let discovery_loop = DiscoveryLoop::new(
+            settings.strategies.iter().map(Arc::clone),
+            mine,
+            settings.bind,
+            Jitter::new(seed),
+        );
         let (to_sessions, accepting) = (myself.clone(), myself.clone());
         let published = Arc::clone(&shared);
         let publish = move |failing| *lock(&published.failing_seeds) = failing;
@@ -207,9 +211,7 @@ impl Actor for SessionActor {
                 myself.send_after(CLOSE_LINGER, move || SessionMessage::Enough { link, reason });
             }
             SessionMessage::Close { link, reason } => state.end(link, reason.as_str()),
-            SessionMessage::Found { found, complete } => {
-                state.notify_dialer(DialerMessage::Discovered { found, complete })
-            }
+            SessionMessage::Found(discovered) => state.notify_dialer(DialerMessage::Discovered(discovered)),
             SessionMessage::Connect(peer) => state.notify_dialer(DialerMessage::Connect(peer)),
             SessionMessage::Broken { part, cause } => return Err(state.fail(part, cause)),
         }

@@ -14,6 +14,7 @@
 //! | `cut a->b`, `cut a-b`, `heal a->b`, `heal` | nothing passes, one way or both; what was stopped arrives |
 //! | `unname d`, `name d`, `hide d->a`, `hide d-a` | no discovery names `d`; all do; that of `a` does not; `a` and `d` do not name each other |
 //! | `reject c`, `accept c` | something on the way refuses in the place of `c`, which goes on and hears nothing of it; no longer |
+//! | `misplace c` | where a cut keeps others from `c`, they are refused at an address that it has left, and take that for its own |
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
 //! | `clock a 400d` | the wall clock of `a` is 400 days ahead from now on; `-400d`: behind |
 //! | `jump a 500ms` | the wall clock of `a` ran ahead of its monotonic clock by so much at once, as after a standstill of the machine |
@@ -256,6 +257,7 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
                 "unname" => universe.name(at, false),
                 "forget" => universe.forget(at),
                 "reject" => universe.reject(at),
+                "misplace" => universe.misplace(at),
                 "accept" => universe.accept(at),
                 _ => return None,
             }

@@ -75,6 +75,8 @@ struct Host {
     clock_ms: Option<i64>,
     /// Something on the way refuses in its place, and passes nothing on to it.
     rejected: bool,
+    /// Whether a dial to it that a cut stops is refused, as at an address that it has left.
+    misplaced: bool,
     /// Its address is none of its machine's.
     translated: bool,
     disk: Disk,
@@ -131,6 +133,7 @@ impl Universe {
             vanished: false,
             clock_ms: None,
             rejected: false,
+            misplaced: false,
             translated: false,
             disk: Disk::default(),
             incarnations: 0,

@@ -6,8 +6,9 @@
 mod quickstart;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
-use cloister_integration::{Bridge, report, required};
+use cloister_integration::{Bridge, example, report, required};
 use quickstart::Quickstart;
 
 /// The three machines, in the order of their addresses.
@@ -74,6 +75,65 @@ fn nodes_behind_a_service_name_find_out_their_addresses() {
     let bridge = Bridge::new(&named(v4, |_| "app".to_owned()));
     let names = [0, 1, 2].map(|index| format!("quickstart@{}:4370", v4(index)));
     assemble(&bridge, v4, str::to_owned, |_| vec![("SEEDS", "app".to_owned())], &names);
+}
+
+#[test]
+fn nodes_with_an_address_of_each_family_behind_a_service_name_are_up_at_once() {
+    if !required("root", "nodes_with_an_address_of_each_family_behind_a_service_name_are_up_at_once") {
+        return;
+    }
+    let app = |_: &str| "app".to_owned();
+    let bridge = Bridge::new(&[named(v4, app), named(v6, app)].concat());
+    // It may have to be compiled.
+    example("quickstart");
+    let began = Instant::now();
+    // Each listens at its IPv4 address, and its IPv6 address refuses.
+    let nodes: Vec<_> = (0..HOSTS.len())
+        .map(|index| {
+            let machine = bridge.machine(HOSTS[index], v4(index));
+            machine.ip(&format!("address add {}/64 dev eth0 nodad", v6(index)));
+            Quickstart::start(machine, &[("SEEDS", "app".to_owned())])
+        })
+        .collect();
+    for node in &nodes {
+        node.wait_for_line(" up (3 nodes, ");
+    }
+    let took = began.elapsed();
+    report(&format!("up after {} s", took.as_secs()));
+    // An address that may be a node elsewhere would count for a minute.
+    assert!(took < Duration::from_secs(50), "{took:?}");
+    for node in nodes {
+        node.stop();
+    }
+}
+
+#[test]
+fn a_node_whose_listed_address_is_gone_for_a_moment_comes_back_under_it() {
+    if !required("root", "a_node_whose_listed_address_is_gone_for_a_moment_comes_back_under_it") {
+        return;
+    }
+    let bridge = Bridge::new(&[]);
+    let seeds = ("SEEDS", [0, 1, 2].map(|index| v4(index).to_string()).join(","));
+    let machines = [0, 1, 2].map(|index| bridge.machine(HOSTS[index], v4(index)));
+    // A second network, by which all else is reached.
+    machines[0].ip("link add eth1 type veth peer name eth2");
+    machines[0].ip("address add 192.168.77.5/24 dev eth1");
+    machines[0].ip("link set eth1 up");
+    machines[0].ip("link set eth2 up");
+    machines[0].ip("route add default via 192.168.77.1");
+    let nodes = machines.map(|machine| Quickstart::start(machine, std::slice::from_ref(&seeds)));
+    const UP: &str = " up (3 nodes, ";
+    nodes[0].wait_for_line(UP);
+    nodes[0].machine().ip(&format!("address del {}/24 dev eth0", v4(0)));
+    nodes[0].wait_for_line("its address is 192.168.77.5 now, which is not in the list");
+    nodes[0].machine().ip(&format!("address add {}/24 dev eth0", v4(0)));
+    nodes[0].wait_for_lines(UP, 2);
+    for node in &nodes {
+        assert_eq!(node.line_with("quickstart@192.168.77.5"), None);
+    }
+    for node in nodes {
+        node.stop();
+    }
 }
 
 #[test]

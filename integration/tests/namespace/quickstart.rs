@@ -13,7 +13,7 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Quickstart {
     process: Process,
-    _machine: Machine,
+    machine: Machine,
 }
 
 impl Quickstart {
@@ -24,7 +24,7 @@ impl Quickstart {
             .arg(example("quickstart"))
             .envs(settings.iter().map(|(key, value)| (format!("CLOISTER__{key}"), value)))
             .stdin(Stdio::null());
-        Self { process: Process::start_merged(&mut command, |line| line), _machine: machine }
+        Self { process: Process::start_merged(&mut command, |line| line), machine }
     }
 
     /// The first line with these words, as soon as it is there.
@@ -32,6 +32,22 @@ impl Quickstart {
         let output = self.process.output();
         let line = output.find_within(LINE_TIMEOUT, |lines| with(lines, words));
         line.unwrap_or_else(|| panic!("it does not say {words:?}, but: {:#?}", output.lines()))
+    }
+
+    /// Waits until so many lines have these words.
+    pub(crate) fn wait_for_lines(&self, words: &str, number: usize) {
+        let output = self.process.output();
+        let enough = |lines: &[String]| {
+            (lines.iter().filter(|line| line.contains(words)).count() >= number).then_some(())
+        };
+        output.find_within(LINE_TIMEOUT, enough).unwrap_or_else(|| {
+            panic!("it does not say {words:?} {number} times, but: {:#?}", output.lines())
+        });
+    }
+
+    /// The machine that it runs on.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// The first line with these words of those that are there.

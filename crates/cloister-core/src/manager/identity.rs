@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloister_discovery::self_address;
 use cloister_discovery::{
@@ -32,6 +32,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most characters that are shown of why this node does not know its address.
 const MAX_SAID: usize = 4096;
+
+/// How often a node outside of a list looks whether the list names another address of its machine.
+const LOOK_FOR_LISTED: Duration = Duration::from_secs(5);
+
+/// For how long a node with a known address waits for name servers before it counts itself besides the list. Then it needs one member more
+/// than the others, which is safe.
+const AWAIT_OWN_ENTRY: Duration = Duration::from_secs(60);
+
 /// How long a name server may take to say whether a configured `host` is this machine.
 const RESOLVE_OWN: Duration = Duration::from_secs(2);
 
@@ -50,6 +58,11 @@ pub(super) struct IdentityFinder {
     warned: Arc<AtomicBool>,
     /// Whether the line that this node runs alone was logged.
     is_alone_logged: Arc<AtomicBool>,
+    /// For how long the name servers may leave it open whether the list names this node. It may be wrong to count the node besides: more
+    /// members would be needed than there are in a part that may begin.
+    await_own_entry: Duration,
+    /// Whether the list has named this machine.
+    was_listed: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
@@ -60,6 +73,9 @@ impl IdentityFinder {
             tls,
             warned: Arc::default(),
             is_alone_logged: Arc::default(),
+            // Where `consensus` is given, nothing depends on it.
+            await_own_entry: if config.consensus.is_none() { AWAIT_OWN_ENTRY } else { Duration::ZERO },
+            was_listed: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
             host: config.host.clone(),
@@ -116,13 +132,20 @@ impl IdentityFinder {
         shared: Arc<Shared>,
         manager: ActorRef<ManagerMessage>,
     ) {
-        let mut failures = 0_u32;
+        let (began, mut failures) = (Instant::now(), 0_u32);
         let mut trouble = None;
         let found = loop {
             let why = match self_address::in_list(self.settings(), &self.seeds, &self.resolver).await {
                 Ok((Found::Standalone, _)) => break self.alone(),
+                Ok((Found::Network { .. }, None)) if began.elapsed() < self.await_own_entry => {
+                    "the seeds cannot be looked up yet, and one of them may be this node: `consensus` depends on that".to_owned()
+                }
+                Ok((Found::Network { host, .. }, entries)) if self.has_left_list(entries.unwrap_or(0)) => format!(
+                    "the list of seeds has named this machine, and its address is {host} now, which is not in the list: give the machine its \
+                     address back, or correct `seeds` and restart the process"
+                ),
                 Ok((Found::Network { host, port, bind }, entries)) => {
-                    break self.in_network(&host, port, bind, entries).await;
+                    break self.in_network(&host, port, bind, entries.unwrap_or(0)).await;
                 }
                 Ok((Found::Pending { reason }, _)) => reason.to_string(),
                 Ok((other, _)) => format!("discovery says {other:?}, which this version does not know"),
@@ -199,6 +222,37 @@ impl IdentityFinder {
         };
         let Ok(present) = interfaces::addresses() else { return false };
         is_own(&ips, &present)
+    }
+
+    /// Whether the list has named this machine and does not now, by so many entries. The interface of its address may be down for a moment,
+    /// and the others look for this node there: it waits, instead of being a node outside of the list at another address.
+    fn has_left_list(&self, entries: usize) -> bool {
+        if !self.is_derived_from_list() {
+            return false;
+        }
+        let was_listed = self.was_listed.fetch_or(entries > 0, Ordering::Relaxed);
+        was_listed && entries == 0
+    }
+
+    /// Whether a list of hosts decides what this node is called.
+    fn is_derived_from_list(&self) -> bool {
+        self.host.is_none() && self.choice != Naming::Short && matches!(self.seeds.kind(), SeedKind::List(_))
+    }
+
+    /// Waits until the list names this machine by another address than that of a node outside of the list. An interface may be late.
+    pub(super) async fn listed(&self, identity: &Identity) {
+        if identity.entries > 0 || !self.is_derived_from_list() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_FOR_LISTED).await;
+            let found = self_address::in_list(self.settings(), &self.seeds, &self.resolver).await;
+            if let Ok((Found::Network { bind, .. }, Some(1..))) = found
+                && Some(bind) != identity.bind
+            {
+                return;
+            }
+        }
     }
 
     /// The address of this machine that `identity` was derived from. `None` if the user has configured the host of the
@@ -296,7 +350,13 @@ pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_testkit::dns_server::{Behaviour, DnsServer};
+    use cloister_testkit::wait::until_async;
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
     use super::*;
+    use crate::placement::RingPlan;
 
     #[test]
     fn an_address_is_own_if_all_it_leads_to_is_an_address_of_this_machine() {
@@ -309,6 +369,85 @@ mod tests {
         assert!(!is_own(&ips(&["203.0.113.7"]), &present), "a NAT, a load balancer");
         assert!(!is_own(&ips(&["10.0.0.4", "10.0.0.5"]), &present), "one of two is elsewhere");
         assert!(!is_own(&[], &present), "it is not known where the name leads");
+    }
+
+    fn finder(seeds: &str, host: Option<&str>) -> IdentityFinder {
+        let mut config = Config::new("alone");
+        config.host = host.map(str::to_owned);
+        IdentityFinder::new(&config, Seeds::parse(seeds, DEFAULT_PORT).unwrap(), None)
+    }
+
+    #[test]
+    fn a_machine_that_the_list_has_named_is_no_node_outside_of_it_later() {
+        let in_list = finder("10.0.0.1, 10.0.0.2", None);
+        assert!(!in_list.has_left_list(0), "the list never named it");
+        assert!(
+            !in_list.has_left_list(1) && in_list.clone().has_left_list(0),
+            "its address is gone for a moment"
+        );
+        assert!(!in_list.has_left_list(1), "the address is back");
+        for other in [finder("10.0.0.1, 10.0.0.2", Some("10.0.0.1")), finder("app", None)] {
+            assert!(!other.has_left_list(1) && !other.has_left_list(0), "no list decides what it is called");
+        }
+    }
+
+    struct Hears(UnboundedSender<Command>);
+
+    impl Actor for Hears {
+        type Msg = ManagerMessage;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<ManagerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<ManagerMessage>,
+            message: ManagerMessage,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(self.0.send(message.0)?)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_with_a_given_address_waits_for_name_servers_that_may_find_it_in_the_list() {
+        let names = DnsServer::start().await;
+        let seeds = ["node-a.test", "node-b.test", "node-c.test"];
+        for seed in seeds {
+            names.set(seed, Behaviour::Silent);
+        }
+        let mut config = Config::new("alone").seeds(seeds).port(4370);
+        config.host = Some("10.0.0.1".to_owned());
+        let shared = Arc::new(Shared::new(provisional(&config).unwrap(), RingPlan::default(), &config));
+        let mut naming = IdentityFinder::new(&config, Seeds::parse_list(seeds, DEFAULT_PORT).unwrap(), None);
+        naming.resolver = Resolver::servers([names.address()]).with_deadline(Duration::from_millis(300));
+        let (sender, mut heard) = unbounded_channel();
+        let (manager, _) = Actor::spawn(None, Hears(sender), ()).await.unwrap();
+        let finding = tokio::spawn(naming.clone().resolve(3, Arc::clone(&shared), manager.clone()));
+        until_async("it waits", async || {
+            shared.present_trouble().is_some_and(|why| why.contains("`consensus` depends on that"))
+        })
+        .await;
+        // The third host stays dead.
+        for (seed, ip) in seeds.into_iter().zip([[10, 0, 0, 1], [10, 0, 0, 2]]) {
+            names.set(seed, Behaviour::addresses([ip]));
+        }
+        let Some(Command::Identified(identity)) = heard.recv().await else { panic!("it is known") };
+        assert_eq!(config.consensus_for(naming.seed_kind(Some(&identity))).get(), 2);
+        finding.await.unwrap();
+
+        // It does not wait for ever, and then counts itself besides the three.
+        for seed in seeds {
+            names.set(seed, Behaviour::Silent);
+        }
+        naming.await_own_entry = Duration::ZERO;
+        naming.clone().resolve(3, shared, manager.clone()).await;
+        let Some(Command::Identified(identity)) = heard.recv().await else { panic!("it is known") };
+        assert_eq!(config.consensus_for(naming.seed_kind(Some(&identity))).get(), 3);
+        manager.stop(None);
     }
 
     #[test]

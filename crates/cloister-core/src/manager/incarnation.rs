@@ -209,11 +209,18 @@ impl IncarnationRunner {
         let watchdog = Watchdog::start(Arc::clone(self.shared.stall()));
         self.watchdog = Some(watchdog.map_err(|error| error.to_string())?);
         if let Some(address) = naming.found(identity) {
-            let manager = self.manager.clone();
+            let (manager, naming, identity) = (self.manager.clone(), naming.clone(), identity.clone());
             self.run(async move {
-                address_watch::lost(address).await;
+                let cause = tokio::select! {
+                    () = address_watch::lost(address) => {
+                        format!("{address}, which this node was known by, is no longer an address of this machine")
+                    }
+                    () = naming.listed(&identity) => {
+                        format!("the seeds name this machine, and not by {address}, which this node was known by")
+                    }
+                };
                 // A manager that is gone takes no orders.
-                let _ = manager.cast(ManagerMessage(Command::Moved(address)));
+                let _ = manager.cast(ManagerMessage(Command::Moved(cause)));
             });
         }
         Ok(())

@@ -237,6 +237,18 @@ async fn a_list_counts_this_node_whether_it_names_it_or_not() {
 }
 
 #[tokio::test]
+async fn a_node_whose_name_has_an_address_of_each_family_is_up_at_once() {
+    alone!();
+    // It listens at 127.0.0.1, and `::1` refuses.
+    let seed = format!("localhost:{}", cloister_testkit::loopback::free_port(1));
+    let node =
+        Node::start(ManagerArguments::new(Config::new("alone").seeds([seed])).unwrap(), async |_| ()).await;
+    // An address that may be a node elsewhere would count for a minute.
+    node.cloister.wait_until_up(Duration::from_secs(30)).await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
 async fn a_node_without_seeds_says_once_that_it_is_alone() {
     alone!();
     let (log, _logging) = Log::listen();

@@ -35,9 +35,11 @@ pub fn decide(inputs: &Inputs) -> Result<Identity, SelfAddressError> {
 ///
 /// An entry is this node if its port is, and its host is the same as written, or an address at which this node listens. A name
 /// that means loopback here is this machine, unless all seeds are loopback: then each address is another node.
+///
+/// `None` if none of the entries is known to be this node, and one that could not be looked up may be.
 #[must_use]
-pub fn own_entries(inputs: &Inputs, identity: &Identity) -> usize {
-    let Identity::Network { host, port, bind } = identity else { return 0 };
+pub fn own_entries(inputs: &Inputs, identity: &Identity) -> Option<usize> {
+    let Identity::Network { host, port, bind } = identity else { return Some(0) };
     let host = Host::parse(host).ok();
     let here = |ip: IpAddr| {
         let ip = ip.to_canonical();
@@ -51,7 +53,10 @@ pub fn own_entries(inputs: &Inputs, identity: &Identity) -> usize {
         let same_host = host.as_ref() == Some(&entry.host);
         entry.port.number() == *port && (same_host || sockets(lookup).iter().any(|socket| here(socket.ip())))
     };
-    listed(inputs).filter(is_own).count()
+    let own = listed(inputs).filter(is_own).count();
+    let may_be_own =
+        |(entry, lookup): (&Entry, &SeedLookup)| entry.port.number() == *port && lookup.outcome.is_err();
+    (own > 0 || !listed(inputs).any(may_be_own)).then_some(own)
 }
 
 /// A name without a dot: the one given, or the machine's.

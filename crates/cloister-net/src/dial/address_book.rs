@@ -2,20 +2,23 @@
 //! function that asks the routing table are arguments.
 
 mod entry;
+mod places;
 mod queue;
 mod survey;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use cloister_proto::backoff::exponential;
-use cloister_proto::{Address, LinkId, NodeId, Time};
+use cloister_proto::{Address, LinkId, Time};
 
 pub(crate) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
+use self::places::Link;
 use self::queue::DialQueue;
 pub(crate) use self::survey::Survey;
+use crate::discovered::Discovered;
 use crate::jitter::Jitter;
 use crate::telemetry::rejections::{self, Reason};
 
@@ -106,15 +109,6 @@ impl Outcome {
     }
 }
 
-#[derive(Debug)]
-struct Link {
-    since: Instant,
-    /// The address by which the peer is tried when the link closes.
-    way: SocketAddr,
-    /// All addresses that lead to this peer, as far as is known.
-    covers: BTreeSet<SocketAddr>,
-}
-
 /// The address that this machine would send from to reach another, if there is a route.
 type SourceIpFor = fn(SocketAddr) -> Option<IpAddr>;
 
@@ -150,11 +144,16 @@ impl AddressBook {
         }
     }
 
-    /// Discovery names these addresses.
-    pub(crate) fn discovered(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
-        self.complete |= complete;
-        for address in found {
+    /// Discovery names these addresses. Further addresses of a node are dialled, too, and count as no node.
+    pub(crate) fn discovered(&mut self, now: Instant, discovered: &Discovered) {
+        self.complete |= discovered.complete;
+        for address in &discovered.found {
             self.entry(now, *address).named = Some(now);
+        }
+        for address in &discovered.aliases {
+            let entry = self.entry(now, *address);
+            entry.named = None;
+            entry.keep = entry.keep.max(now + DISCOVERED_TTL);
         }
         self.forget(now);
     }
@@ -201,80 +200,11 @@ impl AddressBook {
             held: None,
             lost: None,
             failures: 0,
-            name: None,
+            peer: None,
+            is_last: false,
+            leads_here: false,
             ..*entry
         };
-    }
-
-    /// A link is open; `remote` is the far end of its socket, which is `target` if we dialled.
-    pub(crate) fn linked(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        peer: &NodeId,
-        target: Option<SocketAddr>,
-        remote: SocketAddr,
-    ) {
-        self.pending.remove(&link);
-        let Some(own) = peer.name().address() else { return };
-        let ip = remote.ip().to_canonical();
-        let listen_address = own.ip().map(|ip| SocketAddr::new(ip, own.port()));
-        let source = SocketAddr::new(ip, own.port());
-        let mut covers: BTreeSet<SocketAddr> = target.into_iter().chain(listen_address).collect();
-        // All of 127.0.0.0/8 is one machine, so there the source does not identify the node.
-        if listen_address.is_none() || !ip.is_loopback() {
-            covers.insert(source);
-        }
-        let way = target.or(listen_address).unwrap_or(source);
-        self.entry(now, way);
-        for address in &covers {
-            if let Some(entry) = self.entries.get_mut(address) {
-                entry.keep = entry.keep.max(now + GOSSIPED_TTL);
-                entry.name = Some(peer.name().clone());
-                entry.last = Last::Answered;
-                entry.due = None;
-                entry.held = None;
-                entry.lost = None;
-                entry.error = None;
-                if Some(*address) == target {
-                    entry.phase = Phase::Idle;
-                }
-            }
-        }
-        for address in &covers {
-            *self.linked.entry(*address).or_default() += 1;
-        }
-        self.links.insert(link, Link { since: now, way, covers });
-    }
-
-    /// A link is closed.
-    pub(crate) fn unlinked(&mut self, now: Instant, link: LinkId) {
-        let Some(gone) = self.links.remove(&link) else { return };
-        for address in &gone.covers {
-            if let Some(links) = self.linked.get_mut(address) {
-                *links -= 1;
-            }
-        }
-        self.linked.retain(|_, links| *links > 0);
-        for address in gone.covers {
-            if self.is_linked(&address) {
-                continue;
-            }
-            let Some(entry) = self.entries.get_mut(&address) else { continue };
-            entry.keep = entry.keep.max(now + GOSSIPED_TTL);
-            if now.saturating_duration_since(gone.since) >= STABLE {
-                entry.failures = 0;
-            } else {
-                entry.failures = entry.failures.saturating_add(1);
-            }
-            // One way at a time: two dials to one node would each end the link of the other.
-            entry.due = Some(if address == gone.way {
-                entry.lost = Some(now);
-                (now, Attempt::Probe)
-            } else {
-                (now + STABLE, Attempt::Dial)
-            });
-        }
     }
 
     /// An attempt has ended. `began` is when it had begun.
@@ -329,7 +259,7 @@ impl AddressBook {
         let (mut known, mut unknown) =
             (DialQueue::new(MAX_KNOWN_ATTEMPTS), DialQueue::new(MAX_UNKNOWN_ATTEMPTS));
         for (address, entry) in &mut self.entries {
-            let line = if entry.name.is_some() { &mut known } else { &mut unknown };
+            let line = if entry.peer.is_some() { &mut known } else { &mut unknown };
             line.under_way += usize::from(entry.phase != Phase::Idle);
             let Some((at, attempt)) = entry.due else { continue };
             if at > now {
@@ -406,12 +336,6 @@ impl AddressBook {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let due = self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at));
         due.filter(|at| self.at_capacity.is_none_or(|looked| *at > looked)).min()
-    }
-
-    /// The names under which peers may know the node at `target`, for a refusal.
-    pub(crate) fn known_addresses(&self, target: SocketAddr) -> BTreeSet<Address> {
-        let Some(entry) = self.entries.get(&target) else { return [Address::from(target)].into() };
-        [entry.called().clone(), entry.address.clone()].into()
     }
 
     /// `target` as nodes write it.

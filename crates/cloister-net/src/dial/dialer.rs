@@ -1,23 +1,25 @@
 //! The dialer: tries every address of the book when it is due, and reports the result.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Discovery, Dns};
+use cloister_proto::backoff::exponential;
 use cloister_proto::{Address, NodeId, Time};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::address_book::{AddressBook, Attempt, Due, Outcome, Survey};
 use crate::clock::Clock;
 use crate::links::event::{LinkEvent, Sink};
 use crate::links::shared::{PublishedLinks, lock};
-use crate::messages::{DialerMessage, SessionMessage};
+use crate::messages::{DialerMessage, Lookup, SessionMessage};
 use crate::recorded;
 
 /// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
@@ -27,6 +29,10 @@ const CONNECT_TIMEOUT_BUSY: Duration = Duration::from_millis(500);
 
 /// The most addresses of one host name that are tried.
 const MAX_RECORDS: usize = 16;
+
+/// The bounds of the pause before the host of a linked peer is looked up again, as long as it leads to none of the peer's addresses.
+const MIN_LOOKUP_PAUSE: Duration = Duration::from_millis(500);
+const MAX_LOOKUP_PAUSE: Duration = Duration::from_secs(60);
 
 /// Keeps the address book and performs what it asks for.
 pub(crate) struct DialerActor;
@@ -46,6 +52,8 @@ pub(crate) struct DialerState {
     surveyed: Option<Survey>,
     /// Whether a [`DialerMessage::Settle`] is in the mailbox, behind all that came in before it.
     settles: bool,
+    /// The hosts of linked peers that are being looked up.
+    confirms: BTreeSet<Address>,
     timer: Option<JoinHandle<()>>,
 }
 
@@ -59,7 +67,7 @@ impl Actor for DialerActor {
         _myself: ActorRef<DialerMessage>,
         arguments: DialerArguments,
     ) -> Result<DialerState, ActorProcessingErr> {
-        Ok(DialerState { arguments, surveyed: None, settles: false, timer: None })
+        Ok(DialerState { arguments, surveyed: None, settles: false, confirms: BTreeSet::new(), timer: None })
     }
 
     async fn handle(
@@ -93,12 +101,10 @@ impl DialerState {
     fn take_in(&mut self, myself: &ActorRef<DialerMessage>, message: DialerMessage) {
         let now = Instant::now();
         match message {
-            DialerMessage::Discovered { found, complete } => self.book().discovered(now, &found, complete),
+            DialerMessage::Discovered(discovered) => self.book().discovered(now, &discovered),
             DialerMessage::Connect(peer) => self.connect(myself, now, &peer),
-            DialerMessage::Resolved(found) => {
-                for address in found {
-                    self.book().gossiped(now, address);
-                }
+            DialerMessage::Resolved { host, found, lookup } => {
+                self.resolved(myself, now, host, &found, lookup)
             }
             DialerMessage::Tried { target, attempt, began, result, since } => {
                 self.tried(now, target, attempt, began, result, since);
@@ -112,7 +118,11 @@ impl DialerState {
             }
             DialerMessage::Linked { link, peer, target, remote } => {
                 self.book().linked(now, link, &peer, target, remote);
+                if let Some(host) = peer.name().address() {
+                    self.confirm(myself, host.clone(), 0);
+                }
             }
+            DialerMessage::Covered { link, target } => self.book().covered(now, link, target),
             DialerMessage::Unlinked(link) => self.book().unlinked(now, link),
             DialerMessage::Settle => {
                 self.settles = false;
@@ -132,23 +142,36 @@ impl DialerState {
         if *address == self.arguments.me {
             return;
         }
-        if let Some(ip) = address.ip() {
-            self.book().gossiped(now, SocketAddr::new(ip, address.port()));
-            return;
+        self.book().reported(peer);
+        match address.ip() {
+            Some(ip) => self.book().gossiped(now, SocketAddr::new(ip, address.port())),
+            None => look_up(myself, address.clone(), Lookup::Dial),
         }
-        let (myself, address) = (myself.clone(), address.clone());
-        tokio::spawn(async move {
-            // Not by the system's resolver: a thread waits for that one, and a program cannot end before the thread does.
-            match Dns::new(address.host(), address.port()).lookup().await {
-                Ok(found) => {
-                    let canonical =
-                        |found: &SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
-                    let found = found.sockets().iter().map(canonical).take(MAX_RECORDS).collect();
-                    let _ = myself.cast(DialerMessage::Resolved(found));
-                }
-                Err(error) => debug!(peer_addr = %address, %error, "the host of a peer has no address"),
+    }
+
+    /// Looks up where the host name of a linked peer leads, unless that is known or asked already.
+    fn confirm(&mut self, myself: &ActorRef<DialerMessage>, host: Address, failures: u32) {
+        if self.book().is_unresolved(&host) && self.confirms.insert(host.clone()) {
+            look_up(myself, host, Lookup::Confirm { failures });
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        myself: &ActorRef<DialerMessage>,
+        now: Instant,
+        host: Address,
+        found: &BTreeSet<SocketAddr>,
+        lookup: Lookup,
+    ) {
+        self.book().resolved(&host, found);
+        match lookup {
+            Lookup::Dial => found.iter().for_each(|address| self.book().gossiped(now, *address)),
+            Lookup::Confirm { failures } => {
+                self.confirms.remove(&host);
+                self.confirm(myself, host, failures.saturating_add(1));
             }
-        });
+        }
     }
 
     fn tried(
@@ -174,8 +197,8 @@ impl DialerState {
                 Outcome::Connected
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let names = self.book().known_addresses(target);
-                for address in names {
+                let refuted = self.book().refuted_by(target);
+                for address in refuted {
                     (self.arguments.sink)(LinkEvent::Refused { address, began });
                 }
                 Outcome::Refused
@@ -240,6 +263,29 @@ impl DialerState {
         let fits = mine.is_ipv4() == target.is_ipv4() && mine.is_loopback() == target.ip().is_loopback();
         (fits && (!bound.is_unspecified() || mine.is_loopback())).then_some(mine)
     }
+}
+
+/// Looks the host of a peer up, after a pause if look-ups have failed.
+fn look_up(myself: &ActorRef<DialerMessage>, host: Address, lookup: Lookup) {
+    let myself = myself.clone();
+    tokio::spawn(async move {
+        if let Lookup::Confirm { failures: failures @ 1.. } = lookup {
+            sleep(exponential(MIN_LOOKUP_PAUSE, MAX_LOOKUP_PAUSE, failures)).await;
+        }
+        // Not by the system's resolver: a thread waits for that one, and a program cannot end before the thread does.
+        let found = match Dns::new(host.host(), host.port()).lookup().await {
+            Ok(found) => {
+                let canonical = |found: &SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+                found.sockets().iter().map(canonical).take(MAX_RECORDS).collect()
+            }
+            Err(error) => {
+                debug!(peer_addr = %host, %error, "the host of a peer has no address");
+                BTreeSet::new()
+            }
+        };
+        // A dialer that has stopped asks no more.
+        let _ = myself.cast(DialerMessage::Resolved { host, found, lookup });
+    });
 }
 
 async fn connect(target: SocketAddr, source: Option<IpAddr>, limit: Duration) -> io::Result<TcpStream> {

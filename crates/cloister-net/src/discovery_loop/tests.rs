@@ -33,7 +33,7 @@ impl Discovery for Gated {
 }
 
 fn discovery_loop(strategies: impl IntoIterator<Item = Arc<dyn Discovery>>) -> DiscoveryLoop {
-    DiscoveryLoop::new(strategies, Some(address(1)), Jitter::new(NonZeroU64::MIN))
+    DiscoveryLoop::new(strategies, Some(address(1)), address(1), Jitter::new(NonZeroU64::MIN))
 }
 
 fn of_one() -> DiscoveryLoop {
@@ -54,11 +54,32 @@ fn an_error_never_empties_what_was_found() {
     let mut discovery_loop = of_one();
     discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]), Instant::now());
     discovery_loop.sources[0].take_in(Ok(vec![answer("app", Err("SERVFAIL"))]), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(1), address(2)]));
     discovery_loop.sources[0].take_in(Err("no answer".to_owned()), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(1), address(2)]));
     discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[3]))]), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(3)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(3)]));
+}
+
+#[test]
+fn a_name_is_complete_once_one_of_its_families_has_addresses() {
+    let mut discovery_loop = of_one();
+    let mut takes_in = |answers: Vec<SeedAnswer>| {
+        discovery_loop.sources[0].take_in(Ok(answers), Instant::now());
+        (discovery_loop.is_complete(), discovery_loop.failing().len())
+    };
+    let no_aaaa = || answer("app. AAAA", Err("SERVFAIL"));
+    assert_eq!(takes_in(vec![answer("app. A", Err("SERVFAIL")), no_aaaa()]), (false, 2));
+    assert_eq!(
+        takes_in(vec![answer("app. A", Ok(&[])), no_aaaa()]),
+        (false, 2),
+        "the nodes may have IPv6 addresses"
+    );
+    assert_eq!(takes_in(vec![answer("app. A", Ok(&[1, 2])), no_aaaa()]), (true, 0));
+    assert_eq!(
+        takes_in(vec![answer("app. A", Ok(&[1])), no_aaaa(), answer("b.", Err("SERVFAIL"))]),
+        (false, 1)
+    );
 }
 
 #[test]
@@ -68,16 +89,16 @@ fn an_error_of_the_whole_empties_none_of_its_parts_and_an_answer_is_the_end_of_i
     discovery_loop.sources[0].take_in(Ok(targets()), Instant::now());
     discovery_loop.sources[0]
         .take_in(Ok(vec![answer("SRV records of app", Err("SERVFAIL"))]), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(1), address(2)]));
     assert_eq!(discovery_loop.failing().len(), 1, "{:?}", discovery_loop.failing());
     discovery_loop.sources[0].take_in(Ok(targets()), Instant::now());
     assert_eq!(discovery_loop.failing().len(), 0, "{:?}", discovery_loop.failing());
     discovery_loop.sources[0].take_in(Ok(vec![answer("b.example", Ok(&[3]))]), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(3)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(3)]));
     // A part that fails has its own last answer, and keeps none of another.
     discovery_loop.sources[0].take_in(Ok(targets()), Instant::now());
     discovery_loop.sources[0].take_in(Ok(vec![answer("b.example", Err("SERVFAIL"))]), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(2)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(2)]));
 }
 
 #[test]
@@ -86,9 +107,9 @@ fn a_name_of_which_one_kind_of_address_fails_keeps_those_of_before() {
     discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]), Instant::now());
     let partial = || vec![answer("app. A", Ok(&[1])), answer("app. AAAA", Err("SERVFAIL"))];
     discovery_loop.sources[0].take_in(Ok(partial()), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(1), address(2)]));
     discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 3]))]), Instant::now());
-    assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(3)]));
+    assert_eq!(discovery_loop.found().0, BTreeSet::from([address(1), address(3)]));
 }
 
 #[test]
@@ -134,7 +155,7 @@ impl ractor::Actor for Listens {
         message: SessionMessage,
         out: &mut Self::State,
     ) -> Result<(), ractor::ActorProcessingErr> {
-        if let SessionMessage::Found { found, complete } = message {
+        if let SessionMessage::Found(Discovered { found, complete, .. }) = message {
             let _ = out.send((found, complete));
         }
         Ok(())

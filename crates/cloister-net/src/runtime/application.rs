@@ -70,6 +70,10 @@ impl Discovery for OnApplication {
         self.strategy.describe()
     }
 
+    fn is_by_name(&self) -> bool {
+        self.strategy.is_by_name()
+    }
+
     fn lookup(&self) -> LookupFuture<'_> {
         let strategy = Arc::clone(&self.strategy);
         let mut asked = GivenUp(self.application.spawn(async move { strategy.lookup().await }));

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_proto::LinkId;
 use ractor::ActorRef;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use super::begun::Begun;
 use super::tie_break::TieBreak;
 use super::{CLOSE_LINGER, server};
+use crate::clock::Clock;
 use crate::connection::authentication::Credentials;
 use crate::connection::socket::{SocketIo, TrackedSocket};
 use crate::connection::stream::{Callbacks, Stream};
@@ -24,6 +26,9 @@ pub(super) struct Handshake {
     pub(super) socket: Arc<TrackedSocket>,
     pub(super) remote: SocketAddr,
     pub(super) dialled: bool,
+    pub(super) clock: Clock,
+    /// After how long without a byte the connection is in the way of no other with the same peer.
+    pub(super) silent_after: Duration,
     pub(super) tls: Option<Tls>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) tie_break: Arc<TieBreak>,
@@ -42,7 +47,11 @@ impl Handshake {
     /// Authenticates the two ends to each other, and begins a session.
     pub(super) async fn run(self) {
         let mut io = SocketIo(Arc::clone(&self.socket));
-        let may_begin = |peer: &str| self.tie_break.begin(self.link, peer, self.dialled);
+        let (socket, clock, silent_after) = (Arc::downgrade(&self.socket), self.clock, self.silent_after);
+        let is_quiet =
+            move |socket: Arc<TrackedSocket>| clock.now().since(socket.last_received()) > silent_after;
+        let is_silent = move || socket.upgrade().is_none_or(is_quiet);
+        let may_begin = |peer: &str| self.tie_break.begin(self.link, peer, is_silent);
         let tls = self.tls.clone();
         match establish(io.clone(), self.dialled, tls, &self.credentials, may_begin).await {
             Ok(ends) => self.begin(ends),

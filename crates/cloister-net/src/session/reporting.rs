@@ -42,10 +42,15 @@ impl SessionState {
             }
             (
                 Some(target),
-                Some(EstablishError::Authentication(RejectedPeer { why: AuthFailure::Simultaneous, .. })),
+                Some(EstablishError::Authentication(RejectedPeer { why: AuthFailure::Simultaneous, name })),
             ) => {
+                debug!(peer_addr = %target, "another connection with the node there is kept");
+                if let Some(open) = self.table.link_with(name) {
+                    // It is one more address of a peer that is linked.
+                    self.notify_dialer(DialerMessage::Covered { link: open, target });
+                    return;
+                }
                 // No fault. The dialer backs off as after one: the connection that is kept may be half-open at the other end.
-                debug!(peer_addr = %target, "a connection that the node there dialled at the same time is kept");
             }
             (Some(target), _) => self.log_failure(target, &error),
             (None, Some(failure)) => self.on_rejected(session.remote, failure),

@@ -86,6 +86,9 @@ impl SessionState {
             socket,
             remote,
             dialled: target.is_some(),
+            clock: self.clock,
+            // One heartbeat may be late.
+            silent_after: 2 * self.settings.timing.heartbeat_every,
             tls: self.settings.tls.clone(),
             credentials: Arc::clone(&self.credentials),
             tie_break: Arc::clone(&self.tie_break),

@@ -166,6 +166,12 @@ impl Table {
         self.sessions.iter().find(|(_, session)| is_mirror(session)).map(|(link, _)| *link)
     }
 
+    /// The link with the incarnation that ractor knows by this name, if there is one.
+    pub(super) fn link_with(&self, name: &str) -> Option<LinkId> {
+        let is_with = |session: &Session| session.linked && session.name == name;
+        self.sessions.iter().find(|(_, session)| is_with(session)).map(|(link, _)| *link)
+    }
+
     /// The connections that ractor has authenticated.
     pub(super) fn authenticated(&self) -> Vec<LinkId> {
         self.sessions.iter().filter(|(_, session)| session.node.is_some()).map(|(link, _)| *link).collect()

@@ -5,7 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cloister_net::clock::Clock;
-use cloister_testkit::loopback::Block;
+use cloister_testkit::loopback::{Block, free_port};
+use cloister_testkit::wait::eventually;
 
 use crate::node::{Line, Plan, TEST_TIMEOUT, TestNode};
 
@@ -284,6 +285,29 @@ fn a_node_knows_its_own_address_under_every_name() {
     assert_eq!(node.count(is_linked), 0);
     let attempts = node.count(|line| line.contains("connection attempt ended"));
     assert!(attempts <= 2, "only the unknown name was tried, and not again\n{}", node.text());
+}
+
+#[test]
+fn a_node_with_twenty_addresses_is_linked_once_and_keeps_its_link() {
+    let port = free_port(30);
+    let at = |last: u8| SocketAddr::from(([127, 0, 0, last], port));
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], port));
+    let several: Vec<SocketAddr> = (5..25).map(at).collect();
+    // Of the two, the one that dials decides, and then the other.
+    for other in [1, 30] {
+        let node = TestNode::up(&Plan { bind: everywhere, ..Plan::new(several[0], &[]) });
+        let me = SocketAddr::from(([127, 0, 0, other], free_port(30)));
+        let mut dials = TestNode::up(&Plan::new(me, &several));
+        eventually("each address is one of the link", || {
+            dials.tell("dials");
+            let is_linked =
+                |address| dials.count(|line| line.starts_with(&format!("DIAL {address} linked"))) > 0;
+            several.iter().all(is_linked).then_some(()).ok_or("not yet")
+        });
+        for node in [&node, &dials] {
+            assert_eq!((node.count(is_linked), node.count(is_unlinked)), (1, 0), "{}", node.text());
+        }
+    }
 }
 
 #[test]

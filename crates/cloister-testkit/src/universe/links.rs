@@ -97,6 +97,12 @@ impl Universe {
         self.half_reset(at);
     }
 
+    /// Where a cut keeps others from this host, they are refused from now on: they dial an address that it has left, and take the
+    /// refusal for its own.
+    pub fn misplace(&mut self, at: usize) {
+        self.hosts[at].misplaced = true;
+    }
+
     /// What is sent to this host reaches it again, and what it sends reaches the others.
     pub fn accept(&mut self, at: usize) {
         self.hosts[at].rejected = false;
@@ -209,7 +215,7 @@ impl Universe {
             return;
         }
         let is_cut = self.is_cut(from, to) || self.is_cut(to, from);
-        let rejects = self.hosts[to].rejected;
+        let rejects = self.hosts[to].rejected || is_cut && self.hosts[to].misplaced;
         let is_silent = is_cut || self.hosts[to].vanished || self.pace(to) == Some(Pace::Paused);
         let refuses = rejects || !is_silent && self.hosts[to].process.is_none();
         let Some(process) = &mut self.hosts[from].process else { return };

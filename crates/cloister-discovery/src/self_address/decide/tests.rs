@@ -70,6 +70,10 @@ impl Inputs {
 
     /// How many entries of the list are this node.
     fn own(&self) -> usize {
+        self.own_if_known().expect("all entries were looked up")
+    }
+
+    fn own_if_known(&self) -> Option<usize> {
         own_entries(self, &decide(self).unwrap())
     }
 
@@ -357,7 +361,17 @@ fn an_entry_is_this_node_by_whatever_name_the_list_has_it() {
     // By another name than the one that it is known by.
     assert_eq!(machine().host("node-a").port(4370).seeds("a,b", names()).own(), 1);
     assert_eq!(machine().host("203.0.113.7").port(4370).seeds("a,b", names()).own(), 1, "behind NAT");
-    assert_eq!(machine().host("node-a").port(4370).seeds("a,b", [broken(), found("10.0.0.2:4370")]).own(), 0);
+    let unknown = |port: u16| {
+        let outcomes = [broken(), found("10.0.0.2:4370")];
+        machine().host("node-a").port(port).seeds("a,b", outcomes).own_if_known()
+    };
+    assert_eq!(
+        (unknown(4370), unknown(4371)),
+        (None, Some(0)),
+        "`a` may be this node, and not at another port"
+    );
+    let one_of_two = machine().host("node-a").port(4370).seeds("a,b", [found("10.0.0.1:4370"), broken()]);
+    assert_eq!(one_of_two.own_if_known(), Some(1));
 }
 
 #[test]

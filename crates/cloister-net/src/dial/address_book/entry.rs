@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, NodeName, Time};
+use cloister_proto::{Address, NodeId, Time};
 
 /// How long a connection that is being introduced can hold back a dial to where it came from.
 const MAX_HOLD: Duration = Duration::from_secs(1);
@@ -46,7 +46,12 @@ pub(super) struct Entry {
     pub(super) named: Option<Instant>,
     /// Until when it is kept if it is not named.
     pub(super) keep: Instant,
-    pub(super) name: Option<NodeName>,
+    /// The node that was linked here last, unless its host name is known to lead elsewhere.
+    pub(super) peer: Option<NodeId>,
+    /// Whether the last link with a node of that name was here.
+    pub(super) is_last: bool,
+    /// Whether the host name of that node leads here, by the last answer of a name server.
+    pub(super) leads_here: bool,
     pub(super) phase: Phase,
     pub(super) last: Last,
     pub(super) failures: u32,
@@ -66,7 +71,9 @@ impl Entry {
             address,
             named: None,
             keep: now,
-            name: None,
+            peer: None,
+            is_last: false,
+            leads_here: false,
             phase: Phase::Idle,
             last,
             failures: 0,
@@ -80,13 +87,27 @@ impl Entry {
 
     /// The address as the node there calls it, if it is known; else as it is.
     pub(super) fn called(&self) -> &Address {
-        self.name.as_ref().and_then(NodeName::address).unwrap_or(&self.address)
+        self.peer.as_ref().and_then(|peer| peer.name().address()).unwrap_or(&self.address)
+    }
+
+    /// This node is linked, and can be reached here.
+    pub(super) fn cover(&mut self, peer: &NodeId) {
+        let is_known = self.peer.as_ref().is_some_and(|known| known.name() == peer.name());
+        self.leads_here &= is_known;
+        self.is_last &= is_known;
+        self.peer = Some(peer.clone());
+        self.phase = Phase::Idle;
+        self.last = Last::Answered;
+        self.due = None;
+        self.held = None;
+        self.lost = None;
+        self.error = None;
     }
 
     /// Where it stands in the line of those that are to be tried, if it is due `at` then.
     pub(super) fn priority(&self, at: Instant) -> Instant {
         let fails = self.last == Last::Unreachable || (self.last == Last::Answered && self.failures > 0);
-        if fails && self.name.is_none() { at + super::UNREACHABLE_PENALTY } else { at }
+        if fails && self.peer.is_none() { at + super::UNREACHABLE_PENALTY } else { at }
     }
 
     /// Whether a connection from there may hold a dial back, once more.

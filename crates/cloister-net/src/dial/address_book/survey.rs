@@ -71,7 +71,7 @@ impl AddressBook {
     pub(crate) fn reports(&self) -> Vec<DialReport> {
         let report = |(address, entry): (&SocketAddr, &Entry)| DialReport {
             address: entry.address.clone(),
-            name: entry.name.clone(),
+            name: entry.peer.as_ref().map(|peer| peer.name().clone()),
             state: match entry.last {
                 _ if self.is_linked(address) => DialState::Linked,
                 Last::IsSelf => DialState::Local,

@@ -1,6 +1,9 @@
+mod places;
+
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
-use cloister_proto::Incarnation;
+use cloister_proto::{Incarnation, NodeId};
 
 use super::*;
 use crate::links::DialState;
@@ -29,7 +32,13 @@ impl Desk {
     }
 
     fn discovered(&mut self, found: &[u8]) {
-        self.book.discovered(self.now, &found.iter().copied().map(at).collect(), true);
+        self.name(found.iter().copied().map(at));
+    }
+
+    /// Discovery names these nodes.
+    fn name(&mut self, found: impl IntoIterator<Item = SocketAddr>) {
+        let found = found.into_iter().collect();
+        self.book.discovered(self.now, &Discovered { found, aliases: BTreeSet::new(), complete: true });
     }
 
     fn due(&mut self) -> Vec<(SocketAddr, Attempt)> {
@@ -304,6 +313,25 @@ fn the_survey_leaves_out_addresses_that_are_linked_or_refuse_and_our_own() {
 }
 
 #[test]
+fn a_further_address_of_a_node_is_dialled_and_counts_as_no_node() {
+    let mut desk = Desk::new();
+    let discovered = |found: &[u8], aliases: &[u8]| {
+        let [found, aliases] = [found, aliases].map(|last| last.iter().copied().map(at).collect());
+        Discovered { found, aliases, complete: true }
+    };
+    desk.book.discovered(desk.now, &discovered(&[1, 2], &[]));
+    desk.book.discovered(desk.now, &discovered(&[1], &[2, 3]));
+    assert_eq!(desk.due().len(), 3);
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    let survey = desk.survey();
+    assert_eq!((survey.unverified, survey.refusing), ([at(1)].into(), [].into()));
+    assert_eq!(desk.survey().named(), [Address::from(at(1))].into());
+    desk.wait(59_000);
+    desk.discovered(&[1]);
+    assert_eq!(desk.state(3), DialState::Refused, "it is dialled as long as it is named");
+}
+
+#[test]
 fn our_own_address_is_not_dialled() {
     let mut desk = Desk::new();
     desk.discovered(&[5]);
@@ -363,22 +391,10 @@ fn a_peer_that_must_be_met_is_not_waited_for() {
 }
 
 #[test]
-fn a_refusal_has_the_name_of_the_node_that_was_linked_there() {
-    let mut desk = Desk::new();
-    let named = NodeId::new("app@node-3.example:4370".parse().unwrap(), Incarnation(1), 0);
-    desk.book.linked(desk.now, LinkId(1), &named, None, SocketAddr::from(([10, 0, 0, 3], 50_000)));
-    let names: Vec<String> = desk.book.known_addresses(at(3)).iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["10.0.0.3:4370", "node-3.example:4370"]);
-    desk.wait(5000);
-    desk.unlink(1);
-    assert_eq!(desk.due(), [(at(3), Attempt::Probe)]);
-}
-
-#[test]
 fn on_loopback_the_source_of_a_connection_tells_nothing() {
     let mut desk = Desk::new();
     let loopback = |last: u8, port| SocketAddr::from(([127, 0, 0, last], port));
-    desk.book.discovered(desk.now, &BTreeSet::from([loopback(1, 4370)]), true);
+    desk.name([loopback(1, 4370)]);
     // A node at 127.0.0.2 dialled us, and the kernel let it send from 127.0.0.1.
     let id = NodeId::new("app@127.0.0.2:4370".parse().unwrap(), Incarnation(1), 0);
     desk.book.linked(desk.now, LinkId(1), &id, None, loopback(1, 50_000));
@@ -394,8 +410,7 @@ fn silent(number: u16) -> SocketAddr {
 /// A crowd of addresses of which only `living` answers; the rest lets every attempt time out. Tells after how long it was
 /// linked, and how many attempts were under way at most.
 fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration, usize) {
-    let found = (0..crowd).map(silent).chain([living]).collect();
-    desk.book.discovered(desk.now, &found, true);
+    desk.name((0..crowd).map(silent).chain([living]));
     let began = desk.now;
     let mut under_way: Vec<(Instant, Due)> = Vec::new();
     let mut max = 0;
@@ -449,7 +464,7 @@ fn an_address_where_a_peer_was_linked_comes_before_the_silent_ones_and_has_its_f
     desk.discovered(&[4]);
     desk.due();
     desk.link_out(1, 4);
-    desk.book.discovered(desk.now, &(0..1000).map(silent).chain([at(4)]).collect(), true);
+    desk.name((0..1000).map(silent).chain([at(4)]));
     assert_eq!(desk.due().len(), MAX_UNKNOWN_ATTEMPTS);
     desk.wait(5000);
     desk.unlink(1);
@@ -467,7 +482,7 @@ fn an_address_where_a_peer_was_linked_comes_before_the_silent_ones_and_has_its_f
 #[test]
 fn a_dial_that_is_being_introduced_keeps_its_place_until_it_ends() {
     let mut desk = Desk::new();
-    desk.book.discovered(desk.now, &(0..100).map(silent).collect(), true);
+    desk.name((0..100).map(silent));
     let due = desk.take_due();
     assert_eq!(due.len(), MAX_UNKNOWN_ATTEMPTS);
     for due in &due {

@@ -224,6 +224,11 @@ impl Report {
         self.installed == self.promised && self.retains_view()
     }
 
+    /// Whether the sender proves by this that it will never commit a view of `epoch` that it proposed.
+    pub(crate) fn has_aborted(&self, epoch: Epoch) -> bool {
+        self.installed < epoch && (self.promised > epoch || self.released_epoch >= epoch)
+    }
+
     /// Whether it has installed a view in this incarnation and has not given it up since. What it has promised since does
     /// not matter: it remembers that.
     pub(crate) fn retains_view(&self) -> bool {

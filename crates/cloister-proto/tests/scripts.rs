@@ -60,6 +60,7 @@ scripts! {
     found_up_only_with_a_view
     found_what_a_member_promised_it_remembers
     majority_1_grants_of_a_leaver
+    majority_2_a_goodbye_by_an_older_view
     majority_2_a_view_unknown_here
     majority_3_incarnations_not_names
     majority_4_size
@@ -76,6 +77,7 @@ scripts! {
     majority_a_state_file_cannot_be_written
     majority_a_state_file_moves
     majority_a_state_file_of_a_cluster_that_left
+    majority_a_view_that_was_aborted
     majority_an_older_view_is_superseded
     majority_goodbyes_are_passed_on
     majority_ten_become_two_in_order

@@ -14,6 +14,10 @@ enum Family {
     Aimed,
     /// Courses aimed at the parts of the split policy `majority`.
     Majority,
+    /// Hosts that are gone for good.
+    Gone,
+    /// Goodbyes that are sent by stale reports.
+    HandedOver,
     /// The same where members restart behind a cut, each with a state file.
     Restarts,
     /// Three nodes, random faults, and wall clocks that are years apart.
@@ -28,7 +32,7 @@ enum Family {
 const MAX_SEEDS: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
-const CAUGHT: [(Rule, Family, u64); 26] = [
+const CAUGHT: [(Rule, Family, u64); 28] = [
     (Rule::BroadcastAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
@@ -50,6 +54,8 @@ const CAUGHT: [(Rule, Family, u64); 26] = [
     (Rule::IncarnationsNotNames, Family::Majority, 359),
     (Rule::LeaversGrants, Family::Majority, 400),
     (Rule::RivalsCount, Family::Majority, 208),
+    (Rule::NewerHandedOver, Family::HandedOver, 0),
+    (Rule::AbortedReleased, Family::Gone, 3),
     (Rule::RestoresBaseViews, Family::Restarts, 25),
     (Rule::EpochSupportedByHalf, Family::ClocksApart, 16),
     (Rule::EpochWithinReach, Family::ClocksApart, 88),
@@ -67,6 +73,8 @@ fn every_rule_is_missed_when_it_is_switched_off() {
                 Family::Adversarial => Scenario::adversarial(seed, 3),
                 Family::Aimed => Scenario::aimed(seed),
                 Family::Majority => Scenario::aimed_at_majority(seed, Amnesia::Never),
+                Family::Gone => Scenario::gone(seed),
+                Family::HandedOver => Scenario::handed_over(seed),
                 Family::Restarts => {
                     Scenario { state_files: true, ..Scenario::aimed_at_majority(seed, Amnesia::Restarts) }
                 }

@@ -66,7 +66,6 @@ impl Node {
             }
             let hands_over = self.settings.enabled(Rule::BaseViewsHandedOver);
             let base_views = base_views.into_iter().filter(|_| hands_over).map(|base| self.handed_over(base));
-            // A view older than the installed one does not count any more.
             let known: Option<Vec<Option<Arc<View>>>> = base_views.collect();
             let Some(base_views) = known else { continue };
             if self.goodbyes.learn(incarnation, base_views.into_iter().flatten().collect(), self.now) {
@@ -75,16 +74,17 @@ impl Node {
         }
     }
 
-    /// Resolves a view of a goodbye. `Some(None)`: it does not count any more. `None`: it is not known here.
+    /// Resolves a view of a goodbye. `Some(None)`: it binds no node any more. `None`: it is not known here.
+    ///
+    /// A view that is only named is the one that this node had installed when the sender heard of it last. Where this node has gone on, its
+    /// newer view stands for the named one: other nodes get this goodbye from here, and may know neither of the two.
     fn handed_over(&self, base: View) -> Option<Option<Arc<View>>> {
         if !base.members().is_empty() {
-            return Some(Some(Arc::new(base)));
+            return Some((!self.is_aborted(&base)).then(|| Arc::new(base)));
         }
-        match &self.installed {
-            Some(view) if view.epoch() == base.epoch() => Some(Some(Arc::clone(view))),
-            Some(view) if view.epoch() > base.epoch() => Some(None),
-            _ => None,
-        }
+        let view = self.installed.as_ref().filter(|view| view.epoch() >= base.epoch())?;
+        let is_kept = view.epoch() == base.epoch() || self.settings.enabled(Rule::NewerHandedOver);
+        Some(is_kept.then(|| Arc::clone(view)))
     }
 
     /// Takes the goodbyes that the peer has not been sent. A view that the peer has installed itself is sent by its epoch only.
@@ -247,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn a_view_that_is_only_named_is_the_installed_one_or_an_older_one_that_counts_no_more() {
+    fn a_view_that_is_only_named_is_the_installed_one_which_also_stands_for_an_older_one() {
         let (mut node, other) = linked();
         says(&mut node, &other, &said(0, true));
         let named = |epoch: u64| View::new(Epoch::from_u64(epoch), Vec::new());
         let installed = view(7, 3);
         node.installed = Some(Arc::clone(&installed));
         assert_eq!(node.handed_over(named(7)), Some(Some(Arc::clone(&installed))));
-        assert_eq!(node.handed_over(named(6)), Some(None));
+        assert_eq!(node.handed_over(named(6)), Some(Some(Arc::clone(&installed))), "this node has gone on");
         assert_eq!(node.handed_over(named(8)), None, "it is not known here");
         assert_eq!(node.handed_over(View::clone(&view(8, 2))), Some(Some(view(8, 2))));
 
@@ -264,7 +264,12 @@ mod tests {
         node.learn_goodbyes(&other, hands_over(8, &other));
         assert!(!node.has_left(&other), "what it hands over is not known, so it is not discounted");
         node.learn_goodbyes(&other, hands_over(6, &other));
-        assert!(node.goodbyes.get(&other).expect("it is learned").base_views.is_empty());
+        let kept = &node.goodbyes.get(&other).expect("it is learned").base_views;
+        assert_eq!(
+            *kept,
+            [Arc::clone(&installed)],
+            "a node that hears of it from here may know neither view"
+        );
         node.learn_goodbyes(&other, hands_over(7, &incarnation(3, 5)));
         assert_eq!(node.goodbyes.get(&incarnation(3, 5)).expect("it is learned").base_views, [installed]);
     }

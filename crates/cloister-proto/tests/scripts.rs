@@ -54,6 +54,7 @@ scripts! {
     found_a_grant_holds_to_its_end
     found_a_node_that_left_counts_no_more
     found_a_proposal_is_kept
+    found_a_restart_with_an_earlier_wall_clock
     found_every_policy_needs_consensus
     found_newcomers_wait
     found_reachable_after_a_heartbeat

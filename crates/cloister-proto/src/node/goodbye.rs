@@ -10,7 +10,7 @@ use super::state::{KnownGoodbye, Node, Rejection};
 use crate::goodbye::Goodbye;
 use crate::message::Message;
 use crate::name::NodeId;
-use crate::peer::Peer;
+use crate::peer::{Link, Peer};
 use crate::rule::Rule;
 use crate::split::SplitPolicy;
 use crate::view::{Epoch, View};
@@ -43,10 +43,15 @@ impl Node {
             return true;
         }
         let replaces = |other: &NodeId| other.same_name_other_incarnation(incarnation) && other > incarnation;
+        // One that answers there only after the link was lost, though its clock may have been set back before it started.
+        let came_later = |other: &Peer| {
+            other.member.id.same_name_other_incarnation(incarnation)
+                && known.is_some_and(|peer| matches!(peer.link, Link::Closed(at) if at <= other.linked_at))
+        };
         known.is_none_or(|peer| peer.open().is_none())
             && (replaces(&self.me)
                 || self.is_former(incarnation)
-                || self.peers.values().any(|p| p.is_live() && replaces(&p.member.id)))
+                || self.peers.values().any(|p| p.is_live() && (replaces(&p.member.id) || came_later(p))))
     }
 
     pub(super) fn learn_goodbyes(&mut self, from: &NodeId, goodbyes: Vec<Goodbye>) {
@@ -154,7 +159,7 @@ mod tests {
     use crate::hello::PeerTerms;
     use crate::message::Heartbeat;
     use crate::name::Incarnation;
-    use crate::peer::{Link, Report};
+    use crate::peer::Report;
     use crate::settings::Settings;
     use crate::time::Time;
     use crate::view::Member;
@@ -219,6 +224,21 @@ mod tests {
         assert!(!node.has_exited(&older));
         node.peers.get_mut(&older).expect("it is known").link = Link::Closed(at(1_000));
         assert!(node.has_exited(&older));
+    }
+
+    #[test]
+    fn a_node_has_exited_when_an_incarnation_with_an_earlier_stamp_is_linked_after_its_link_was_lost() {
+        let (mut node, known) = linked();
+        let earlier = incarnation(2, 4);
+        node.on_unlinked(LinkId(5), node.now);
+        let lost = node.now;
+        assert!(!node.has_exited(&known));
+        node.now = lost + Duration::from_secs(1);
+        link(&mut node, &earlier);
+        assert!(node.has_exited(&known), "it answers in its place");
+        assert_eq!(node.peers[&known].link, Link::Closed(lost), "its lease is waited for");
+        node.peers.get_mut(&earlier).expect("it is linked").linked_at = lost - Duration::from_nanos(1);
+        assert!(!node.has_exited(&known), "both were linked at one time");
     }
 
     #[test]

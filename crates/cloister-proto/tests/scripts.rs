@@ -75,6 +75,7 @@ scripts! {
     majority_a_state_file_acknowledges_late
     majority_a_state_file_after_leaving
     majority_a_state_file_all_restart
+    majority_a_state_file_by_a_clock_that_was_ahead
     majority_a_state_file_cannot_be_written
     majority_a_state_file_moves
     majority_a_state_file_of_a_cluster_that_left

@@ -5,7 +5,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `translated a` (the address of `a` is none of its machine's), `with files` (a state file on each host) |
+//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `breaks TwoSentries` (a law that may be broken; without a rule each may), `translated a` (the address of `a` is none of its machine's), `with files` (a state file on each host) |
 //! | `start a b`, `start c as a` | starts processes; `c as a`: with the address of `a` |
 //! | `up` | starts all of them and waits until they are up, without telling of it |
 //! | `run 300ms`, `run until up a b`, `run until stopped a` | lets time pass; more quietly with `quietly` at the end |
@@ -173,6 +173,7 @@ fn scripts() -> Vec<PathBuf> {
 fn play(path: &Path, script: &str) -> String {
     let mut universe = Universe::new(0, 1);
     let mut paragraphs = Vec::new();
+    let mut nodes = "";
     for paragraph in script.trim_end().split("\n\n") {
         let commands: Vec<&str> = paragraph.lines().take_while(|line| *line != "----").collect();
         let mut said = Vec::new();
@@ -180,6 +181,13 @@ fn play(path: &Path, script: &str) -> String {
             obey(&mut universe, command, &mut said)
                 .unwrap_or_else(|| panic!("{}: `{command}` is not a command", path.display()));
             said.extend(universe.take_log());
+            if command.starts_with("nodes ") {
+                nodes = command;
+            }
+            for law in universe.violations() {
+                let is_meant = nodes.contains(" without ") || nodes.contains(&format!(" breaks {law:?}"));
+                assert!(is_meant, "{}: `{command}`: {law:?} is broken:\n{}", path.display(), said.join("\n"));
+            }
         }
         let mut lines: Vec<String> = commands.iter().map(ToString::to_string).collect();
         if !said.is_empty() {
@@ -289,6 +297,7 @@ fn nodes(words: &[&str]) -> Option<Universe> {
                 let all = [TrustRefusal::Auto, TrustRefusal::Always, TrustRefusal::Never];
                 trust = all.into_iter().find(|trust| trust.as_str() == *word)?;
             }
+            ["breaks", _] => {}
             ["without", name] => {
                 without = Some(Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == *name)?)
             }

@@ -62,6 +62,10 @@ impl Node {
         }
         self.promised = epoch;
         self.accept_epoch(epoch);
+        if let Some(pending) = self.pending.take_if(|pending| pending.view.epoch() <= epoch) {
+            let answer = ProposalReply::StaleEpoch(self.max_epoch_seen);
+            self.reply(&pending.proposer, pending.view.epoch(), answer);
+        }
         self.intents.supersede();
         if proposer != self.me {
             self.reply(&proposer, epoch, ProposalReply::Promise);

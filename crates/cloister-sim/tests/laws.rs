@@ -106,8 +106,8 @@ fn by_majority_the_laws_hold_where_clocks_machines_addresses_and_settings_are_at
         scenario.adversary = Adversary::None;
         scenario
     });
-    sweep_apart("majority, machines that stand still", 0..150, |seed| by_majority(Scenario::frozen(seed)));
-    sweep_apart("majority, refusals that are not trusted", 0..150, |seed| {
+    sweep("majority, machines that stand still", 0..150, |seed| by_majority(Scenario::frozen(seed)));
+    sweep("majority, refusals that are not trusted", 0..150, |seed| {
         by_majority(Scenario::rejected(seed, TrustRefusal::Never))
     });
     sweep_apart("majority, different leases", 0..150, |seed| by_majority(Scenario::mixed(seed, hosts(seed))));

@@ -17,7 +17,7 @@ impl Scenario {
     /// Either nodes join, and are gone while the view with them is being agreed on; a member may leave meanwhile. Or less than half of the
     /// members are gone, one after the other.
     pub fn gone(seed: u64) -> Self {
-        let mut rng = Rng::new(seed ^ 0x90_4e);
+        let mut rng = Rng::new(seed ^ 0x904e);
         let members = 2 + rng.index(5);
         let join = rng.percent(70);
         let joining = if join { 1 + rng.index(6) } else { 0 };
@@ -64,7 +64,7 @@ impl Scenario {
     /// the others again, it still has their last report. So it names a view that they do not have any more; and those that were cut off
     /// hear of the goodbyes from them.
     pub fn handed_over(seed: u64) -> Self {
-        let mut rng = Rng::new(seed ^ 0x60_0d_b1e);
+        let mut rng = Rng::new(seed ^ 0x0600_db1e);
         let cut_off = 1 + rng.index(2);
         let members = 2 * cut_off + 1;
         // Without a witness the leavers themselves are heard again: their listeners hold their stop.
@@ -112,7 +112,7 @@ impl Scenario {
     /// Nodes join, and most members acknowledge the view with them but do not hear that it is committed. They hear of rounds after that one,
     /// some of which are aborted. Then they are cut off, and are most members of the view before.
     pub fn unheard_commit(seed: u64) -> Self {
-        let mut rng = Rng::new(seed ^ 0x0c_0331_7);
+        let mut rng = Rng::new(seed ^ 0x00c0_3317);
         let members = 3 + 2 * rng.index(2);
         let joining = members + rng.index(2);
         let hosts = members + joining;

@@ -8,6 +8,7 @@
 //!      └────────step down────────┴─────────────────┘         Leaving ──▶ Left
 //! ```
 
+mod aborted;
 mod cluster_size;
 mod deadlines;
 mod goodbye;

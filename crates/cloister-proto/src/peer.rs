@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     pub(crate) member: Member,
     pub(crate) terms: PeerTerms,
     pub(crate) link: Link,
+    /// When the last link was made.
+    pub(crate) linked_at: Time,
     /// Whether a heartbeat came in by the open link. Before the first one the cluster part of the peer may hang.
     pub(crate) heartbeat_seen: bool,
     /// When the last link by which heartbeats came in was lost.
@@ -105,6 +107,7 @@ impl Peer {
             member,
             terms,
             link: Link::Open(link),
+            linked_at: now,
             heartbeat_seen: false,
             disconnected_at: None,
             last_received: now,
@@ -222,6 +225,11 @@ impl Report {
     /// Whether it takes part in the view it installed last.
     pub(crate) fn is_participating(&self) -> bool {
         self.installed == self.promised && self.retains_view()
+    }
+
+    /// Whether the sender proves by this that it will never commit a view of `epoch` that it proposed.
+    pub(crate) fn has_aborted(&self, epoch: Epoch) -> bool {
+        self.installed < epoch && (self.promised > epoch || self.released_epoch >= epoch)
     }
 
     /// Whether it has installed a view in this incarnation and has not given it up since. What it has promised since does

@@ -58,6 +58,8 @@ pub enum Rule {
     GoodbyesSpread,
     /// A goodbye hands over the views that the leaver had to follow.
     BaseViewsHandedOver,
+    /// A goodbye that names a view older than the receiver's hands over the receiver's.
+    NewerHandedOver,
     /// A view waits until what a leaver may have granted just before it left has expired.
     LeaversGrants,
     /// A newer view that a member installed supersedes the older ones.
@@ -70,6 +72,8 @@ pub enum Rule {
     OwnSizeFirst,
     /// A proposer asks a member that reports the size of a view that it does not know again, once that member knows all goodbyes.
     SizeReportedAnew,
+    /// A view that its proposer will never commit binds no member.
+    AbortedReleased,
     /// A cluster begins only with more nodes than there are unlinked discovered addresses and linked nodes outside of it.
     RivalsCount,
     /// Under `majority` a process with a state file follows the views of its previous incarnation.
@@ -84,7 +88,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 36] = [
+    pub const ALL: [Rule; 38] = [
         Rule::BroadcastAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -110,12 +114,14 @@ impl Rule {
         Rule::LeaversDiscounted,
         Rule::GoodbyesSpread,
         Rule::BaseViewsHandedOver,
+        Rule::NewerHandedOver,
         Rule::LeaversGrants,
         Rule::NewerSupersedes,
         Rule::SizeInherited,
         Rule::Objections,
         Rule::OwnSizeFirst,
         Rule::SizeReportedAnew,
+        Rule::AbortedReleased,
         Rule::RivalsCount,
         Rule::RestoresBaseViews,
         Rule::AckOncePersisted,

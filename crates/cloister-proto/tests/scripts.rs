@@ -5,7 +5,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `translated a` (the address of `a` is none of its machine's), `with files` (a state file on each host) |
+//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `breaks TwoSentries` (a law that may be broken; without a rule each may), `translated a` (the address of `a` is none of its machine's), `with files` (a state file on each host) |
 //! | `start a b`, `start c as a` | starts processes; `c as a`: with the address of `a` |
 //! | `up` | starts all of them and waits until they are up, without telling of it |
 //! | `run 300ms`, `run until up a b`, `run until stopped a` | lets time pass; more quietly with `quietly` at the end |
@@ -55,12 +55,14 @@ scripts! {
     found_a_grant_holds_to_its_end
     found_a_node_that_left_counts_no_more
     found_a_proposal_is_kept
+    found_a_restart_with_an_earlier_wall_clock
     found_every_policy_needs_consensus
     found_newcomers_wait
     found_reachable_after_a_heartbeat
     found_up_only_with_a_view
     found_what_a_member_promised_it_remembers
     majority_1_grants_of_a_leaver
+    majority_2_a_goodbye_by_an_older_view
     majority_2_a_view_unknown_here
     majority_3_incarnations_not_names
     majority_4_size
@@ -74,9 +76,11 @@ scripts! {
     majority_a_state_file_acknowledges_late
     majority_a_state_file_after_leaving
     majority_a_state_file_all_restart
+    majority_a_state_file_by_a_clock_that_was_ahead
     majority_a_state_file_cannot_be_written
     majority_a_state_file_moves
     majority_a_state_file_of_a_cluster_that_left
+    majority_a_view_that_was_aborted
     majority_an_older_view_is_superseded
     majority_goodbyes_are_passed_on
     majority_ten_become_two_in_order
@@ -170,6 +174,7 @@ fn scripts() -> Vec<PathBuf> {
 fn play(path: &Path, script: &str) -> String {
     let mut universe = Universe::new(0, 1);
     let mut paragraphs = Vec::new();
+    let mut nodes = "";
     for paragraph in script.trim_end().split("\n\n") {
         let commands: Vec<&str> = paragraph.lines().take_while(|line| *line != "----").collect();
         let mut said = Vec::new();
@@ -177,6 +182,13 @@ fn play(path: &Path, script: &str) -> String {
             obey(&mut universe, command, &mut said)
                 .unwrap_or_else(|| panic!("{}: `{command}` is not a command", path.display()));
             said.extend(universe.take_log());
+            if command.starts_with("nodes ") {
+                nodes = command;
+            }
+            for law in universe.violations() {
+                let is_meant = nodes.contains(" without ") || nodes.contains(&format!(" breaks {law:?}"));
+                assert!(is_meant, "{}: `{command}`: {law:?} is broken:\n{}", path.display(), said.join("\n"));
+            }
         }
         let mut lines: Vec<String> = commands.iter().map(ToString::to_string).collect();
         if !said.is_empty() {
@@ -287,6 +299,7 @@ fn nodes(words: &[&str]) -> Option<Universe> {
                 let all = [TrustRefusal::Auto, TrustRefusal::Always, TrustRefusal::Never];
                 trust = all.into_iter().find(|trust| trust.as_str() == *word)?;
             }
+            ["breaks", _] => {}
             ["without", name] => {
                 without = Some(Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == *name)?)
             }

@@ -59,6 +59,10 @@ struct RunArgs {
     /// Aim one fault at one rule in each run, instead of many random faults.
     #[arg(long)]
     aimed: bool,
+    /// One course of the split policy `majority`, at moments that vary with the seed: `gone`, `handed-over`,
+    /// `unheard-commit` or `scaled-down`.
+    #[arg(long, conflicts_with_all = ["majority", "aimed"], value_parser = course)]
+    course: Option<fn(u64) -> Scenario>,
     /// Start in 2028 with wall clocks that are up to two years from the truth.
     #[arg(long, conflicts_with = "aimed")]
     clocks_apart: bool,
@@ -80,6 +84,16 @@ fn policy(name: &str) -> Result<SplitPolicy, String> {
     all.into_iter().find(|policy| policy.as_str() == name).ok_or_else(|| format!("there are {names}"))
 }
 
+fn course(name: &str) -> Result<fn(u64) -> Scenario, String> {
+    match name {
+        "gone" => Ok(Scenario::gone),
+        "handed-over" => Ok(Scenario::handed_over),
+        "unheard-commit" => Ok(Scenario::unheard_commit),
+        "scaled-down" => Ok(Scenario::scaled_down),
+        _ => Err("there are gone, handed-over, unheard-commit, scaled-down".to_owned()),
+    }
+}
+
 fn rules(name: &str) -> Result<Rules, String> {
     if name == "all" {
         return Ok(Rules(Rule::ALL.to_vec()));
@@ -98,6 +112,9 @@ impl RunArgs {
     }
 
     fn scenario(&self, seed: u64, disabled_rule: Option<Rule>) -> Scenario {
+        if let Some(course) = self.course {
+            return Scenario { disabled_rule, state_files: self.state_file, ..course(seed) };
+        }
         if self.majority {
             let amnesia = match (self.amnesia, self.restarts) {
                 (true, _) => Amnesia::Anywhere,

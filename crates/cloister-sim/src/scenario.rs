@@ -1,5 +1,6 @@
 //! What happens in a run: how many nodes, and which faults when.
 
+mod gone;
 mod majority;
 
 use std::time::Duration;

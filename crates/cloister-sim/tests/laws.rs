@@ -106,8 +106,8 @@ fn by_majority_the_laws_hold_where_clocks_machines_addresses_and_settings_are_at
         scenario.adversary = Adversary::None;
         scenario
     });
-    sweep_apart("majority, machines that stand still", 0..150, |seed| by_majority(Scenario::frozen(seed)));
-    sweep_apart("majority, refusals that are not trusted", 0..150, |seed| {
+    sweep("majority, machines that stand still", 0..150, |seed| by_majority(Scenario::frozen(seed)));
+    sweep("majority, refusals that are not trusted", 0..150, |seed| {
         by_majority(Scenario::rejected(seed, TrustRefusal::Never))
     });
     sweep_apart("majority, different leases", 0..150, |seed| by_majority(Scenario::mixed(seed, hosts(seed))));
@@ -138,27 +138,27 @@ fn by_majority_members_that_remember_begin_no_second_cluster_wherever_they_resta
     });
 }
 
+/// Whatever joined meanwhile and is gone, too: a view that no proposer commits binds no member.
+#[test]
+fn by_majority_those_that_stay_go_on_without_hosts_that_are_gone_for_good() {
+    sweep("majority, hosts gone for good", 0..600, Scenario::gone);
+    sweep("majority, hosts gone for good, state files", 0..200, |seed| Scenario {
+        state_files: true,
+        ..Scenario::gone(seed)
+    });
+}
+
+/// Random faults hardly come to these courses.
+#[test]
+fn by_majority_a_cluster_stays_one_whatever_its_nodes_do_not_hear() {
+    sweep("majority, goodbyes by stale reports", 0..300, Scenario::handed_over);
+    sweep("majority, commits that are not heard", 0..500, Scenario::unheard_commit);
+}
+
 /// Whatever order their views and goodbyes come in: else the last that stays would wait for nodes that have left.
 #[test]
 fn by_majority_a_cluster_that_is_scaled_down_at_once_counts_those_that_stay() {
-    sweep("majority, scaled down at once", 0..1_000, |seed| {
-        let mut rng = Rng::new(seed);
-        let (hosts, within) = (3 + rng.index(8), 1 + rng.between(0, 300) * MS);
-        let leave = 1 + rng.index(hosts - 1);
-        let mut scenario = Scenario {
-            split: SplitPolicy::Majority,
-            consensus: 1 + rng.index(hosts),
-            ..Scenario::calm(seed, hosts)
-        };
-        for host in 0..leave {
-            scenario.faults.push((4_000 * MS + rng.between(0, within), Fault::Leave(host)));
-        }
-        scenario.faults.sort_by_key(|(at, _)| *at);
-        let stay = hosts - leave;
-        scenario.expected.push(Expectation { at: 8_000 * MS, up: stay, size: Some(stay) });
-        scenario.quiet_at = 8_100 * MS;
-        scenario
-    });
+    sweep("majority, scaled down at once", 0..1_000, Scenario::scaled_down);
 }
 
 /// Else the sweep above would say nothing.

@@ -56,7 +56,7 @@ impl Actor for GuardActor {
         core: Arc<Core>,
     ) -> Result<(), ActorProcessingErr> {
         // A manager that has failed leaves the table of its incarnation behind, and a node that has left ends its own a moment later.
-        let leftover = core.runs(None).or_else(|| statistics::leftover(&core)?.runs(None));
+        let leftover = core.exchange.runs(None).or_else(|| statistics::leftover(&core)?.exchange.runs(None));
         if let Some(before) = leftover {
             // One that does not end in time keeps its name, and then this start fails.
             let _ = before.stop_and_wait(None, Some(STOP_LIMIT)).await;
@@ -69,7 +69,7 @@ impl Actor for GuardActor {
             table.stop(None);
             return Err(error.into());
         }
-        core.runs(Some(table.get_cell()));
+        core.exchange.runs(Some(table.get_cell()));
         statistics::add(&core);
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Actor for TableActor {
             TableMessage::Unwatch { from, watch } => state.core.unwatch(from, watch),
             TableMessage::Watched { watched } => state.core.watches.take(watched),
             TableMessage::Leaves { from } => state.core.peer_leaves(from),
-            TableMessage::Flush => state.core.flush(),
+            TableMessage::Flush => state.core.exchange.flush(),
             TableMessage::Turn { reply } => drop(reply.send(())),
         }
         Ok(())

@@ -57,10 +57,10 @@ pub(crate) async fn operate(
     let began = Instant::now();
     let deadline = began.checked_add(core.options.timeout).unwrap_or_else(|| began + FOR_EVER);
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
-    let _busy = core.under_way.begin();
+    let _busy = core.exchange.under_way.begin();
     let mut number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
     let (mut view, mut links, (mut pause, longest)) =
-        (core.view.subscribe(), core.linked.subscribe(), PAUSES);
+        (core.view.subscribe(), core.exchange.linked.subscribe(), PAUSES);
     loop {
         let known =
             match timeout_at(deadline, view.wait_for(|view| view.epoch.is_some() || view.is_over)).await {
@@ -123,7 +123,7 @@ pub(crate) async fn ask(
     // A node that leaves waits for it.
     let _in_progress = internal::begin_own_call(&core.cloister);
     let began = Instant::now();
-    let mut pending = core.request(owner, request);
+    let mut pending = core.exchange.request(owner, request);
     let answered = timeout(limit, &mut pending.answer).await;
     let (outcome, result) = match answered {
         Ok(Ok(Ok(Answer::Dropped))) => ("died", Err(("its table has ended or begun anew".to_owned(), true))),

@@ -1,12 +1,11 @@
 //! What a table is at this node: its shards, and what they need of the cluster.
 
 mod links;
-mod sending;
+mod receiving;
 mod status;
 mod watches;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,7 @@ use cloister_core::internal::LogLimiter;
 use cloister_core::telemetry::TARGET;
 use cloister_core::{Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
 use cloister_table_proto::{Bytes, Event, Settled};
-use ractor::ActorCell;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tracing::warn;
 
 use crate::blob::Blob;
@@ -23,19 +21,18 @@ use crate::client_view::ClientViews;
 use crate::delivery::{Accepted, Commit};
 use crate::error::shown;
 use crate::event::TableEvent;
+use crate::exchange::Exchange;
 use crate::holds::Holds;
 use crate::message::{Answer, Request, RequestId};
 use crate::numbers::Numbers;
 use crate::options::TableOptions;
-use crate::outgoing::{Outgoing, UnderWay};
 use crate::reply::Reply;
-use crate::requests::Requests;
 use crate::service::{Planned, Purpose, Service, ServiceTable};
 use crate::shard::Shard;
 use crate::standing::ShardStatus;
 use crate::tasks::Tasks;
 use crate::watching::Watches;
-use links::{Links, Peers};
+use links::Links;
 
 /// How many shards a table has. All nodes must agree on it.
 pub(crate) const SHARDS: u8 = 4;
@@ -68,25 +65,13 @@ pub(crate) struct Core {
     /// What is watched from here.
     pub(crate) watches: Watches,
     shards: Vec<Mutex<Shard>>,
-    /// What waits to be sent. Locked after a shard, never before.
-    outgoing: Outgoing,
-    /// The actor of the table is to send it.
-    is_unsent: AtomicBool,
-    /// The operations of this node that were sent to others.
-    requests: Requests,
-    pub(crate) under_way: UnderWay,
-    /// The tables of other nodes. Locked last.
-    peers: Peers,
-    /// They have changed.
-    pub(crate) linked: watch::Sender<()>,
+    /// What is sent to other nodes. Locked after a shard, never before.
+    pub(crate) exchange: Arc<Exchange>,
     /// Locked before a shard, never after.
     links: Mutex<Links>,
     status: Mutex<CoreStatus>,
     unreadable: Mutex<LogLimiter>,
     undecodable: Mutex<LogLimiter>,
-    too_large: Mutex<LogLimiter>,
-    /// The actor that takes what other nodes send.
-    actor_cell: Mutex<Option<ActorCell>>,
 }
 
 /// How the table stands at this node.
@@ -132,18 +117,11 @@ impl Core {
             events: broadcast::Sender::new(EVENTS),
             watches: Watches::default(),
             shards,
-            outgoing: Outgoing::default(),
-            is_unsent: AtomicBool::new(false),
-            requests: Requests::default(),
-            under_way: UnderWay::default(),
-            peers: Peers::default(),
-            linked: watch::Sender::default(),
+            exchange: Arc::new(Exchange::new(cloister.clone(), table.to_owned())),
             links: Mutex::default(),
             status: Mutex::default(),
             unreadable: Mutex::default(),
             undecodable: Mutex::default(),
-            too_large: Mutex::default(),
-            actor_cell: Mutex::default(),
             options,
             max_bytes,
             bytes: Default::default(),
@@ -180,11 +158,6 @@ impl Core {
         self.shards.iter().filter_map(|shard| shard.lock().ok())
     }
 
-    /// Notes which actor takes what other nodes send; returns the one before.
-    pub(crate) fn runs(&self, actor: Option<ActorCell>) -> Option<ActorCell> {
-        std::mem::replace(&mut *self.actor_cell.lock().unwrap_or_else(PoisonError::into_inner), actor)
-    }
-
     /// Whether a shard has panicked.
     pub(crate) fn has_failed(&self) -> bool {
         self.shards.iter().any(Mutex::is_poisoned)
@@ -199,13 +172,9 @@ impl Core {
 
     fn begin_anew(&self, links: &mut Links, me: &NodeId) {
         self.holds.clear();
-        // The actor that was to send may have ended before it did.
-        self.outgoing.lock().clear();
-        self.is_unsent.store(false, Ordering::Release);
+        self.exchange.reset();
         self.view.reset();
         *links = Links::of(me);
-        self.peers.set(BTreeMap::new());
-        self.requests.only(|_, _| false);
         for (shard, index) in self.shards.iter().zip(0..) {
             let mut guard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             *guard = Shard::new(index, SHARDS, me.clone(), &self.options);
@@ -233,13 +202,13 @@ impl Core {
     /// Tells all shards of an event.
     pub(crate) fn handle(&self, event: &Event) {
         self.all().for_each(|mut shard| shard.handle(self, event.clone()));
-        self.flush();
+        self.exchange.flush();
     }
 
     /// Tells all shards of the announced round of this number.
     pub(crate) fn plan(&self, number: u64, event: &Event) {
         self.all().for_each(|mut shard| shard.plan(self, number, event.clone()));
-        self.flush();
+        self.exchange.flush();
         match (self.service(), event) {
             (Some((service, table)), Event::Planned(Some(_))) => {
                 service.planned(&table, Planned { table: table.clone(), number });
@@ -282,7 +251,7 @@ impl Core {
     /// An operation of this node on a key that it should own.
     pub(crate) fn operate(&self, request: Request, reply: Reply) {
         self.begin(request, reply);
-        self.send();
+        self.exchange.send();
     }
 
     /// The same, without sending what follows from it.
@@ -301,7 +270,7 @@ impl Core {
             Some(mut shard) => shard.commit(self, slot, message, commit, reply),
             None => reply.send(Answer::Uncertain),
         }
-        self.send();
+        self.exchange.send();
     }
 
     /// Whether an operation was applied before.
@@ -337,7 +306,7 @@ impl Core {
         }
         self.all().for_each(|mut shard| shard.tick(self, &settled));
         self.ask_missed();
-        self.flush();
+        self.exchange.flush();
         self.log_losses();
     }
 }

@@ -47,6 +47,7 @@ mod core;
 mod delivery;
 mod error;
 mod event;
+mod exchange;
 mod holds;
 mod leaving;
 mod message;

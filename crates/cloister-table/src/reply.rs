@@ -1,13 +1,13 @@
 //! Where the answer of an operation goes: to a task of this node, or to the node that sent it.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::Arc;
 
 use cloister_core::NodeId;
 use cloister_core::internal::CallInProgress;
 use ractor::concurrency::OneshotSender;
 
-use crate::core::Core;
+use crate::exchange::Exchange;
 use crate::message::Answer;
 use crate::outgoing::Busy;
 
@@ -21,7 +21,7 @@ enum Way {
 
 /// A node that waits.
 pub(crate) struct There {
-    pub(crate) core: Weak<Core>,
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) node: NodeId,
     /// The number of the operation at that node.
     pub(crate) number: u64,
@@ -73,10 +73,9 @@ impl Drop for Reply {
 
 impl There {
     fn send(self, answer: Answer) {
-        let There { core, node, number, in_progress, busy } = self;
-        let Some(core) = core.upgrade() else { return };
-        core.answer(node, number, answer, in_progress);
+        let There { exchange, node, number, in_progress, busy } = self;
+        exchange.answer(node, number, answer, in_progress);
         drop(busy);
-        core.send();
+        exchange.send();
     }
 }

@@ -310,7 +310,7 @@ impl Shard {
     fn perform(&mut self, core: &Core) {
         self.act(core);
         for (to, batch) in std::mem::take(&mut self.outbox) {
-            core.add_batch(to, self.index, batch);
+            core.exchange.add_batch(to, self.index, batch);
         }
     }
 
@@ -354,7 +354,7 @@ impl Shard {
         if batch.add(message) >= CHUNK_BYTES
             && let Some(batch) = self.outbox.remove(&to)
         {
-            core.add_batch(to, self.index, batch);
+            core.exchange.add_batch(to, self.index, batch);
         }
     }
 

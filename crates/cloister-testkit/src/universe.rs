@@ -60,6 +60,7 @@ pub struct Universe {
     committed: BTreeSet<Epoch>,
     /// The first law that was broken.
     pub broken: Option<Law>,
+    violations: BTreeSet<Law>,
     log: Option<Vec<String>>,
     last_heartbeat: Option<LastHeartbeat>,
 }
@@ -155,6 +156,7 @@ impl Universe {
             views: Vec::new(),
             committed: BTreeSet::new(),
             broken: None,
+            violations: BTreeSet::new(),
             log: None,
             last_heartbeat: None,
         }

@@ -10,7 +10,7 @@ use super::state::{KnownGoodbye, Node, Rejection};
 use crate::goodbye::Goodbye;
 use crate::message::Message;
 use crate::name::NodeId;
-use crate::peer::Peer;
+use crate::peer::{Link, Peer};
 use crate::rule::Rule;
 use crate::split::SplitPolicy;
 use crate::view::{Epoch, View};
@@ -43,10 +43,15 @@ impl Node {
             return true;
         }
         let replaces = |other: &NodeId| other.same_name_other_incarnation(incarnation) && other > incarnation;
+        // One that answers there only after the link was lost, though its clock may have been set back before it started.
+        let came_later = |other: &Peer| {
+            other.member.id.same_name_other_incarnation(incarnation)
+                && known.is_some_and(|peer| matches!(peer.link, Link::Closed(at) if at <= other.linked_at))
+        };
         known.is_none_or(|peer| peer.open().is_none())
             && (replaces(&self.me)
                 || self.is_former(incarnation)
-                || self.peers.values().any(|p| p.is_live() && replaces(&p.member.id)))
+                || self.peers.values().any(|p| p.is_live() && (replaces(&p.member.id) || came_later(p))))
     }
 
     pub(super) fn learn_goodbyes(&mut self, from: &NodeId, goodbyes: Vec<Goodbye>) {
@@ -66,7 +71,6 @@ impl Node {
             }
             let hands_over = self.settings.enabled(Rule::BaseViewsHandedOver);
             let base_views = base_views.into_iter().filter(|_| hands_over).map(|base| self.handed_over(base));
-            // A view older than the installed one does not count any more.
             let known: Option<Vec<Option<Arc<View>>>> = base_views.collect();
             let Some(base_views) = known else { continue };
             if self.goodbyes.learn(incarnation, base_views.into_iter().flatten().collect(), self.now) {
@@ -75,16 +79,17 @@ impl Node {
         }
     }
 
-    /// Resolves a view of a goodbye. `Some(None)`: it does not count any more. `None`: it is not known here.
+    /// Resolves a view of a goodbye. `Some(None)`: it binds no node any more. `None`: it is not known here.
+    ///
+    /// A view that is only named is the one that this node had installed when the sender heard of it last. Where this node has gone on, its
+    /// newer view stands for the named one: other nodes get this goodbye from here, and may know neither of the two.
     fn handed_over(&self, base: View) -> Option<Option<Arc<View>>> {
         if !base.members().is_empty() {
-            return Some(Some(Arc::new(base)));
+            return Some((!self.is_aborted(&base)).then(|| Arc::new(base)));
         }
-        match &self.installed {
-            Some(view) if view.epoch() == base.epoch() => Some(Some(Arc::clone(view))),
-            Some(view) if view.epoch() > base.epoch() => Some(None),
-            _ => None,
-        }
+        let view = self.installed.as_ref().filter(|view| view.epoch() >= base.epoch())?;
+        let is_kept = view.epoch() == base.epoch() || self.settings.enabled(Rule::NewerHandedOver);
+        Some(is_kept.then(|| Arc::clone(view)))
     }
 
     /// Takes the goodbyes that the peer has not been sent. A view that the peer has installed itself is sent by its epoch only.
@@ -154,7 +159,7 @@ mod tests {
     use crate::hello::PeerTerms;
     use crate::message::Heartbeat;
     use crate::name::Incarnation;
-    use crate::peer::{Link, Report};
+    use crate::peer::Report;
     use crate::settings::Settings;
     use crate::time::Time;
     use crate::view::Member;
@@ -222,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn a_node_has_exited_when_an_incarnation_with_an_earlier_stamp_is_linked_after_its_link_was_lost() {
+        let (mut node, known) = linked();
+        let earlier = incarnation(2, 4);
+        node.on_unlinked(LinkId(5), node.now);
+        let lost = node.now;
+        assert!(!node.has_exited(&known));
+        node.now = lost + Duration::from_secs(1);
+        link(&mut node, &earlier);
+        assert!(node.has_exited(&known), "it answers in its place");
+        assert_eq!(node.peers[&known].link, Link::Closed(lost), "its lease is waited for");
+        node.peers.get_mut(&earlier).expect("it is linked").linked_at = lost - Duration::from_nanos(1);
+        assert!(!node.has_exited(&known), "both were linked at one time");
+    }
+
+    #[test]
     fn a_goodbye_counts_if_it_is_of_another_node_or_of_a_leaving_sender() {
         let (mut node, other) = linked();
         let goodbye =
@@ -247,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn a_view_that_is_only_named_is_the_installed_one_or_an_older_one_that_counts_no_more() {
+    fn a_view_that_is_only_named_is_the_installed_one_which_also_stands_for_an_older_one() {
         let (mut node, other) = linked();
         says(&mut node, &other, &said(0, true));
         let named = |epoch: u64| View::new(Epoch::from_u64(epoch), Vec::new());
         let installed = view(7, 3);
         node.installed = Some(Arc::clone(&installed));
         assert_eq!(node.handed_over(named(7)), Some(Some(Arc::clone(&installed))));
-        assert_eq!(node.handed_over(named(6)), Some(None));
+        assert_eq!(node.handed_over(named(6)), Some(Some(Arc::clone(&installed))), "this node has gone on");
         assert_eq!(node.handed_over(named(8)), None, "it is not known here");
         assert_eq!(node.handed_over(View::clone(&view(8, 2))), Some(Some(view(8, 2))));
 
@@ -264,7 +284,12 @@ mod tests {
         node.learn_goodbyes(&other, hands_over(8, &other));
         assert!(!node.has_left(&other), "what it hands over is not known, so it is not discounted");
         node.learn_goodbyes(&other, hands_over(6, &other));
-        assert!(node.goodbyes.get(&other).expect("it is learned").base_views.is_empty());
+        let kept = &node.goodbyes.get(&other).expect("it is learned").base_views;
+        assert_eq!(
+            *kept,
+            [Arc::clone(&installed)],
+            "a node that hears of it from here may know neither view"
+        );
         node.learn_goodbyes(&other, hands_over(7, &incarnation(3, 5)));
         assert_eq!(node.goodbyes.get(&incarnation(3, 5)).expect("it is learned").base_views, [installed]);
     }

@@ -67,6 +67,10 @@ impl Node {
             self.candidate.stale = true;
             self.connect_to_reported(from);
         }
+        let stands = |report: Report| (report.installed, report.promised, report.released_epoch);
+        if before.map(stands) != Some(stands(report)) {
+            self.drop_aborted_by(from);
+        }
         let (installed, objects) = before.map_or((Epoch::ZERO, false), |r| (r.installed, r.objects));
         // Whether other nodes can follow depends on both.
         if self.settings.split == SplitPolicy::Majority

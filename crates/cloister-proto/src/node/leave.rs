@@ -20,6 +20,7 @@ impl Node {
         self.intents.supersede();
         self.record_own_goodbye();
         self.pending = None;
+        self.objects = false;
         self.member_state = MemberState::Leaving { since: self.now, held: true, kept_lease: claims };
         self.notify(Some(Held::Leave));
     }

@@ -37,6 +37,7 @@ impl Node {
                 }
                 peer.disconnect(self.now);
                 peer.link = Link::Open(link);
+                peer.linked_at = self.now;
                 peer.terms = terms;
                 peer.member = member;
                 peer.last_received = self.now;

@@ -24,8 +24,8 @@ impl Node {
             let Memory { node: incarnation, former, installed, acknowledged, goodbyes } = memory;
             for Goodbye { node: incarnation, base_views } in goodbyes {
                 let base_views: Vec<Arc<View>> = base_views.into_iter().map(Arc::new).collect();
-                self.max_epoch_seen =
-                    base_views.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
+                // Whatever the clock shows: it may have been set right since, and the others go by these epochs, too.
+                base_views.iter().for_each(|view| self.accept_epoch(view.epoch()));
                 self.goodbyes.learn(incarnation, base_views, self.now);
             }
             // An incarnation that left in order has handed its views over by its goodbye.
@@ -36,7 +36,7 @@ impl Node {
             // As after a step-down: this node participates in none of them any more.
             let newest = self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO);
             (self.promised, self.released_epoch) = (newest, newest);
-            self.max_epoch_seen = self.max_epoch_seen.max(newest);
+            self.accept_epoch(newest);
             kept.former = former.into_iter().chain(incarnation).collect();
         }
         self.persistence = Some(kept);

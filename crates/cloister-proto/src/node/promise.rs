@@ -62,6 +62,10 @@ impl Node {
         }
         self.promised = epoch;
         self.accept_epoch(epoch);
+        if let Some(pending) = self.pending.take_if(|pending| pending.view.epoch() <= epoch) {
+            let answer = ProposalReply::StaleEpoch(self.max_epoch_seen);
+            self.reply(&pending.proposer, pending.view.epoch(), answer);
+        }
         self.intents.supersede();
         if proposer != self.me {
             self.reply(&proposer, epoch, ProposalReply::Promise);
@@ -118,12 +122,10 @@ impl Node {
         }
         let (epoch, proposer, view) =
             (promise.view.epoch(), promise.proposer.clone(), Arc::clone(&promise.view));
-        // Of views with the same members and size only the newest is kept: it must be followed whenever an older one must. An own
-        // proposal is dropped with its round, so it replaces no other view.
-        let is_mine = proposer == self.me;
-        self.maybe_installed
-            .retain(|known| is_mine || known.size() != view.size() || !known.ids().eq(view.ids()));
-        self.maybe_installed.push(view);
+        // It replaces no earlier view, not even one of the same members: its proposer may abort it, and the earlier one may be installed.
+        if !self.is_aborted(&view) {
+            self.maybe_installed.push(view);
+        }
         if proposer == self.me {
             self.on_own_ack(epoch);
         } else {
@@ -188,8 +190,10 @@ mod tests {
     use crate::action::Action;
     use crate::event::LinkId;
     use crate::hello::PeerTerms;
+    use crate::message::Heartbeat;
     use crate::name::Incarnation;
     use crate::settings::Settings;
+    use crate::split::SplitPolicy;
     use crate::time::Time;
     use crate::view::Member;
 
@@ -312,32 +316,104 @@ mod tests {
     }
 
     #[test]
-    fn of_views_with_the_same_members_and_size_that_may_have_been_installed_the_newest_counts() {
-        let prepared = |views: &[(u64, &[u64], usize)]| -> Vec<u64> {
-            let mut node = node(2);
-            for (epoch, members, size) in views {
-                let view = Arc::new(View::clone(&view(*epoch, members)).with_size(*size));
-                let proposer = view.sentry().expect("it has members").clone();
-                if proposer == node.me {
-                    node.propose(Arc::clone(&view));
-                } else {
-                    node.promise(Arc::clone(&view), proposer);
-                }
-                node.on_hold_released(Held::View(view.epoch()));
-            }
-            node.maybe_installed.iter().map(|view| view.epoch().as_u64()).collect()
+    fn a_view_that_was_acknowledged_counts_until_its_proposer_can_not_commit_it_any_more() {
+        let acknowledged =
+            |node: &Node| node.maybe_installed.iter().map(|view| view.epoch().as_u64()).collect::<Vec<_>>();
+        let acknowledge = |node: &mut Node, epoch: u64, members: &[u64]| {
+            let view = view(epoch, members);
+            let proposer = view.sentry().expect("it has members").clone();
+            node.promise(Arc::clone(&view), proposer);
+            node.on_hold_released(Held::View(view.epoch()));
         };
-        let first: (u64, &[u64], usize) = (1, &[1, 5], 0);
-        assert_eq!(prepared(&[first, (2, &[1, 5], 0)]), [2]);
-        assert_eq!(prepared(&[first, (2, &[1, 5], 3)]), [1, 2], "of another size");
-        assert_eq!(prepared(&[first, (2, &[1, 2, 5], 3)]), [1, 2], "of other members");
+        let reports = |node: &mut Node, n: u64, installed: u64, promised: u64, released: u64| {
+            let epoch = Epoch::from_u64;
+            let before = peer(node, n).report.map_or(0, |report| report.sent);
+            let heartbeat = Heartbeat {
+                sent: before + 1,
+                installed: epoch(installed),
+                promised: epoch(promised),
+                released_epoch: epoch(released),
+                ..Heartbeat::first()
+            };
+            node.on_message(LinkId(n), Message::Heartbeat(heartbeat));
+        };
+        // Of the same members and size: the first may be installed, though the proposer aborts the second.
+        let mut node = node(2);
+        acknowledge(&mut node, 3, &[1, 5]);
+        acknowledge(&mut node, 4, &[1, 5]);
+        acknowledge(&mut node, 5, &[2, 5]);
+        assert_eq!(acknowledged(&node), [3, 4, 5]);
+        reports(&mut node, 1, 3, 4, 0);
+        assert_eq!(acknowledged(&node), [3, 4, 5], "it may still commit the second");
+        reports(&mut node, 1, 3, 4, 4);
+        assert_eq!(acknowledged(&node), [3, 5], "it has released the second, and has installed the first");
+        reports(&mut node, 2, 5, 6, 6);
+        assert_eq!(acknowledged(&node), [3, 5], "it has installed that view");
+        reports(&mut node, 3, 0, 9, 9);
+        assert_eq!(acknowledged(&node), [3, 5], "it has not proposed it");
+
+        // By a later promise; and it is not acknowledged any more afterwards.
+        let mut node = self::node(2);
+        acknowledge(&mut node, 3, &[1, 5]);
+        reports(&mut node, 1, 0, 4, 0);
+        assert_eq!(acknowledged(&node), [] as [u64; 0]);
+        acknowledge(&mut node, 3, &[1, 5]);
+        assert_eq!(acknowledged(&node), [] as [u64; 0]);
+
+        // What a leaver hands over.
+        let mut node = self::node(2);
+        node.goodbyes.learn(id(4), vec![view(3, &[1, 4]), view(2, &[2, 4])], node.now);
+        reports(&mut node, 1, 0, 4, 0);
+        let handed: Vec<u64> =
+            node.goodbyes.all().flat_map(|g| &g.base_views).map(|v| v.epoch().as_u64()).collect();
+        assert_eq!(handed, [2]);
+    }
+
+    #[test]
+    fn a_proposer_does_not_follow_a_view_that_it_has_aborted_and_does_not_commit_what_it_has_released() {
+        let aborted = |acks_late: bool| {
+            let mut node = node(2);
+            node.propose(view(3, &[5, 6]));
+            if !acks_late {
+                node.on_hold_released(Held::View(Epoch::from_u64(3)));
+                assert_eq!(node.maybe_installed.len(), 1, "its round is under way");
+            }
+            node.abort_round();
+            node.on_hold_released(Held::View(Epoch::from_u64(3)));
+            node.maybe_installed.len()
+        };
+        assert_eq!([aborted(false), aborted(true)], [0, 0]);
+
+        let mut node = node(2);
+        node.propose(view(3, &[5, 6]));
+        node.released_epoch = Epoch::from_u64(3);
+        node.on_reply(&id(6), Epoch::from_u64(3), ProposalReply::Ack);
+        node.on_hold_released(Held::View(Epoch::from_u64(3)));
+        assert!(node.round.is_none() && node.installed.is_none());
+    }
+
+    #[test]
+    fn a_proposer_releases_the_view_of_an_aborted_round_under_majority_only() {
+        let released = |split: SplitPolicy, aborts: bool| {
+            let mut node = node(2);
+            node.settings.split = split;
+            node.propose(view(3, &[5, 6]));
+            if aborts {
+                node.abort_round();
+            }
+            node.release_aborted();
+            node.released_epoch.as_u64()
+        };
+        use SplitPolicy::{Consensus, Majority};
         assert_eq!(
-            prepared(&[(1, &[1, 5], 3), (2, &[1, 2, 5], 3)]),
-            [1, 2],
-            "of other members and the same size"
+            [released(Majority, true), released(Majority, false), released(Consensus, true)],
+            [3, 0, 0]
         );
-        let own: &[u64] = &[5, 6];
-        assert_eq!(prepared(&[(1, own, 2), (3, own, 2)]), [1, 3], "what this node proposes takes no place");
+        let mut node = node(2);
+        node.settings.split = Majority;
+        node.promise(view(3, &[1, 5]), id(1));
+        node.release_aborted();
+        assert_eq!(node.released_epoch, Epoch::ZERO, "it is not its own");
     }
 
     #[test]

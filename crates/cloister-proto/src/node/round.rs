@@ -36,7 +36,7 @@ impl Node {
             }
         }
         if self.candidate.nodes.first() != Some(&self.me) {
-            return;
+            return self.release_aborted();
         }
         if !self.needs_round() {
             self.candidate.unsettled_since = None;
@@ -48,7 +48,7 @@ impl Node {
         if !self.is_viable(&self.candidate.nodes) {
             // The delay for new nodes begins when there are enough, not with the first one.
             self.candidate.unsettled_since = None;
-            return;
+            return self.release_aborted();
         }
         if !self.has_settled() || self.awaits_warm_up() || self.awaits_size_reports() {
             return;
@@ -56,6 +56,8 @@ impl Node {
         let Some(view) = self.build_view() else { return };
         if self.may_promise(&view) == PromiseCheck::Yes {
             self.propose(view);
+        } else {
+            self.release_aborted();
         }
     }
 
@@ -219,7 +221,8 @@ impl Node {
     fn commit_if_all_acked(&mut self) {
         let Some(round) = self.round.take_if(|round| round.is_answered_by_all(&round.acked)) else { return };
         let still_mine = matches!(&self.member_state, MemberState::Promised(promise) if promise.view.epoch() == round.view.epoch());
-        if !still_mine {
+        // What was released would not be installed here.
+        if !still_mine || round.view.epoch() <= self.released_epoch {
             return;
         }
         for id in round.view.ids() {
@@ -240,7 +243,13 @@ impl Node {
     /// Aborts the round. No node installs a view that its proposer has not committed.
     pub(super) fn abort_round(&mut self) {
         if let Some(round) = self.round.take() {
-            self.maybe_installed.retain(|view| view.epoch() != round.view.epoch());
+            let binds = |view: &View| view.epoch() != round.view.epoch();
+            self.maybe_installed.retain(|view| binds(view));
+            if self.settings.enabled(Rule::AbortedReleased) {
+                self.goodbyes.retain_views(binds);
+            }
+            // It may follow without that view.
+            self.refresh_objection();
         }
     }
 }

@@ -99,7 +99,7 @@ impl Node {
         } else if !matches!(self.member_state, MemberState::Promised(_)) {
             self.member_state = MemberState::Assembling;
         }
-        self.round = None;
+        self.abort_round();
         self.candidate.left_out_since = None;
         self.notify(None);
     }

@@ -137,7 +137,7 @@ impl Scenario {
         }
     }
 
-    fn cut_between(&mut self, from: u64, until: u64, one: &[usize], other: &[usize]) {
+    pub(super) fn cut_between(&mut self, from: u64, until: u64, one: &[usize], other: &[usize]) {
         for &a in one {
             for &b in other {
                 for (a, b) in [(a, b), (b, a)] {

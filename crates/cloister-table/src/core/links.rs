@@ -1,7 +1,7 @@
 //! The nodes whose tables are linked with this one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{MutexGuard, PoisonError, RwLock};
+use std::sync::{MutexGuard, PoisonError};
 
 use cloister_core::NodeId;
 use cloister_core::internal::{self, PeerActor};
@@ -31,20 +31,6 @@ impl Links {
     }
 }
 
-/// The tables of linked nodes, for those that send to them.
-#[derive(Debug, Default)]
-pub(super) struct Peers(RwLock<BTreeMap<NodeId, PeerActor>>);
-
-impl Peers {
-    pub(super) fn get(&self, node: &NodeId) -> Option<PeerActor> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
-    }
-
-    pub(super) fn set(&self, peers: BTreeMap<NodeId, PeerActor>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = peers;
-    }
-}
-
 impl Core {
     pub(super) fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
@@ -60,9 +46,7 @@ impl Core {
         let now = internal::peer_actors(&self.cloister, &self.actor);
         let before = std::mem::replace(&mut links.actors, now.clone());
         if before != now {
-            self.peers.set(now.clone());
-            self.requests.only(|node, actor| now.get(node).is_some_and(|peer| peer.id() == actor));
-            self.linked.send_replace(());
+            self.exchange.set_peers(now.clone());
         }
         links.by_incarnation = now.keys().map(|node| (node.incarnation().0, node.clone())).collect();
         for (node, _) in before.iter().filter(|(node, actor)| now.get(node) != Some(actor)) {

@@ -70,7 +70,7 @@ impl Core {
         match self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched }) {
             Err(error) if is_overload(&error) => true,
             Err(error @ CallError::TooLarge { .. }) => {
-                self.too_large(&error);
+                self.exchange.too_large(&error);
                 false
             }
             // A watcher that is not linked any more asks anew when it is.

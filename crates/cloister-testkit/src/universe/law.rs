@@ -1,14 +1,15 @@
 //! What must hold after every event.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Pace, Universe};
 use crate::laws::{Conflict, conflict, is_epoch_twice};
-use cloister_proto::{Event, NodeId, Ring, Status, Transition, View};
+use cloister_proto::{Action, Event, NodeId, Ring, Status, Transition, View};
 
 /// A law that was broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Law {
     /// Two nodes act as sentry at one instant.
     TwoSentries,
@@ -25,6 +26,11 @@ pub enum Law {
 }
 
 impl Universe {
+    /// Every law that was broken.
+    pub fn violations(&self) -> &BTreeSet<Law> {
+        &self.violations
+    }
+
     /// Whether this node may act at this instant, and in which view.
     pub fn acts(&self, at: usize) -> Option<(&NodeId, &View)> {
         let process = self.hosts[at].process.as_ref().filter(|process| process.pace != Pace::Paused)?;
@@ -77,14 +83,16 @@ impl Universe {
         let Some(just_before) = just_before.filter(|before| *before > self.now) else { return };
         let mut early = process.node.clone();
         early.handle(just_before, Event::Tick);
-        if early.next_action().is_some() {
+        // That it connects again to what it remembers is looked at with a heartbeat, too.
+        let acts = |action| !matches!(action, Action::Connect { .. });
+        if std::iter::from_fn(|| early.next_action()).any(acts) {
             self.violated(Law::WokenLate);
         }
     }
 
     fn violated(&mut self, law: Law) {
-        if self.broken.is_none() {
-            self.broken = Some(law);
+        self.broken.get_or_insert(law);
+        if self.violations.insert(law) {
             let at = self.now().as_millis();
             self.line(format!("{at:>6} ms  !! {law:?}"));
         }

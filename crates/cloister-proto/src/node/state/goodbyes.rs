@@ -87,6 +87,17 @@ impl Goodbyes {
         self.by_node.values().any(|learned| learned.exited.contains(incarnation))
     }
 
+    /// Drops views that need not be followed; returns whether there were any.
+    pub(crate) fn retain_views(&mut self, keep: impl Fn(&View) -> bool) -> bool {
+        let mut dropped = false;
+        for learned in self.by_node.values_mut() {
+            let known = learned.base_views.len();
+            learned.base_views.retain(|view| keep(view));
+            dropped |= learned.base_views.len() < known;
+        }
+        dropped
+    }
+
     pub(crate) fn retain(&mut self, keep: impl Fn(&NodeId, &KnownGoodbye) -> bool) {
         self.by_node.retain(|incarnation, learned| keep(incarnation, learned));
     }

@@ -1,23 +1,83 @@
-//! What a table sends to other nodes, and what it gets from them.
+//! What a table sends to those of other nodes, and the operations that wait for an answer of theirs.
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
-use cloister_core::internal::{self, CallInProgress, PeerActor, recorded};
+use cloister_core::internal::{CallInProgress, LogLimiter, PeerActor};
 use cloister_core::telemetry::TARGET;
-use cloister_core::telemetry::rejections::Reason;
-use cloister_core::{CallError, NodeId};
+use cloister_core::{CallError, Cloister, NodeId};
+use ractor::ActorCell;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::Core;
 use crate::message::{Answer, Packet, Request, TableMessage};
-use crate::outgoing::Load;
-use crate::reply::{Reply, There};
-use crate::requests::{Failure, PendingRequest};
-use crate::wire::{self, Batch};
+use crate::outgoing::{Load, Outgoing, UnderWay};
+use crate::requests::{Failure, PendingRequest, Requests};
+use crate::wire::Batch;
 
-impl Core {
+/// What a table sends to those of other nodes. Its locks are taken last.
+pub(crate) struct Exchange {
+    cloister: Cloister,
+    /// The name of the table.
+    table: String,
+    outgoing: Outgoing,
+    /// The actor of the table is to send what waits.
+    is_unsent: AtomicBool,
+    /// The actor that takes what other nodes send.
+    actor: Mutex<Option<ActorCell>>,
+    pub(crate) requests: Requests,
+    pub(crate) under_way: UnderWay,
+    /// The tables of linked nodes.
+    peers: RwLock<BTreeMap<NodeId, PeerActor>>,
+    /// They have changed.
+    pub(crate) linked: watch::Sender<()>,
+    too_large: Mutex<LogLimiter>,
+}
+
+impl Exchange {
+    pub(crate) fn new(cloister: Cloister, table: String) -> Self {
+        Self {
+            cloister,
+            table,
+            outgoing: Outgoing::default(),
+            is_unsent: AtomicBool::new(false),
+            actor: Mutex::default(),
+            requests: Requests::default(),
+            under_way: UnderWay::default(),
+            peers: RwLock::default(),
+            linked: watch::Sender::default(),
+            too_large: Mutex::default(),
+        }
+    }
+
+    /// Begins anew: nothing waits, and no table is linked.
+    pub(crate) fn reset(&self) {
+        self.outgoing.lock().clear();
+        // The actor that was to send may have ended before it did.
+        self.is_unsent.store(false, Ordering::Release);
+        self.set_peers(BTreeMap::new());
+    }
+
+    /// Notes which actor takes what other nodes send; returns the one before.
+    pub(crate) fn runs(&self, actor: Option<ActorCell>) -> Option<ActorCell> {
+        std::mem::replace(&mut *self.actor.lock().unwrap_or_else(PoisonError::into_inner), actor)
+    }
+
+    /// The tables of linked nodes are these from now on. What was sent to others has no answer.
+    pub(crate) fn set_peers(&self, peers: BTreeMap<NodeId, PeerActor>) {
+        let mut present = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        present.clone_from(&peers);
+        drop(present);
+        self.requests.only(|node, actor| peers.get(node).is_some_and(|peer| peer.id() == actor));
+        self.linked.send_replace(());
+    }
+
+    fn peer(&self, node: &NodeId) -> Option<PeerActor> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+    }
+
     /// Sends what waits: at once if few operations are under way. Else the actor of the table sends it once it has handled the messages that
     /// it has now, and what those add travels with it.
     pub(crate) fn send(&self) {
@@ -28,7 +88,7 @@ impl Core {
         if self.is_unsent.swap(true, Ordering::AcqRel) {
             return;
         }
-        let actor = self.actor_cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if actor.is_none_or(|actor| actor.send_message(TableMessage::Flush).is_err()) {
             // It has ended. The one that follows begins with empty shards.
             self.is_unsent.store(false, Ordering::Release);
@@ -76,7 +136,7 @@ impl Core {
     fn dispatch(&self, node: &NodeId, load: Load) {
         let Load { packet, in_progress, .. } = load;
         let numbers: Vec<u64> = packet.requests.iter().map(|(number, _)| *number).collect();
-        match self.peers.get(node) {
+        match self.peer(node) {
             None => self.requests.failed(&numbers, &Failure::NotLinked),
             Some(peer) => self.dispatch_to(node, &peer, packet, &numbers),
         }
@@ -88,7 +148,7 @@ impl Core {
         // Before it is sent, so that no end of the link is missed.
         self.requests.sent(numbers, peer.id());
         match peer.cast(TableMessage::Packet { from, packet }) {
-            Ok(()) if self.peers.get(node).is_some_and(|present| present == *peer) => {}
+            Ok(()) if self.peer(node).is_some_and(|present| present == *peer) => {}
             // The link has changed meanwhile, and those that wait were looked at before.
             Ok(()) => self.requests.failed(numbers, &Failure::LinkLost),
             Err(error) => {
@@ -104,53 +164,13 @@ impl Core {
     }
 
     /// Sending it again will not help, and its slot has fewer copies until then.
-    pub(super) fn too_large(&self, error: &CallError) {
+    pub(crate) fn too_large(&self, error: &CallError) {
         let mut limiter = self.too_large.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missed) = limiter.allow(Instant::now()) {
             warn!(
                 target: TARGET, table = self.table, missed, %error,
                 "messages of a table are too large to be sent, so writes wait for their copies, or a slot for its content: remove the \
                  largest entries, and use a smaller `TableOptions::max_value_bytes`"
-            );
-        }
-    }
-
-    /// Takes in what the table of another node has sent.
-    pub(crate) fn receive(&self, from: u64, packet: Packet) {
-        let Some(node) = self.peer(from) else { return };
-        for (shard, bytes) in packet.batches {
-            match wire::decode(self.copies(), &bytes.0) {
-                Ok(messages) => {
-                    if let Some(mut shard) = self.shard(shard.into()) {
-                        shard.receive(self, &node, messages);
-                    }
-                }
-                Err(cause) => self.unreadable(&node, &cause.to_string()),
-            }
-        }
-        for (number, request) in packet.requests {
-            let there = There {
-                core: self.myself.clone(),
-                node: node.clone(),
-                number,
-                in_progress: internal::begin_received_call(&self.cloister),
-                busy: self.under_way.begin(),
-            };
-            self.begin(request, Reply::from(there));
-        }
-        for (number, answer) in packet.answers {
-            self.requests.answered(&node, number, answer);
-        }
-        self.send();
-    }
-
-    fn unreadable(&self, peer: &NodeId, cause: &str) {
-        recorded::rejection(Reason::Unreadable);
-        let mut limiter = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(missed) = limiter.allow(Instant::now()) {
-            warn!(
-                target: TARGET, table = self.table, %peer, missed, error = cause,
-                "a message of a table cannot be read and is dropped; run the same release, and define the table alike, on all nodes"
             );
         }
     }

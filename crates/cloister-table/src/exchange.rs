@@ -143,8 +143,18 @@ impl Exchange {
         drop(in_progress);
     }
 
-    fn dispatch_to(&self, node: &NodeId, peer: &PeerActor, packet: Packet, numbers: &[u64]) {
+    fn dispatch_to(&self, node: &NodeId, peer: &PeerActor, mut packet: Packet, numbers: &[u64]) {
         let from = self.cloister.node().incarnation().0;
+        if !packet.answers.is_empty() && !peer.has_room() {
+            // The node waits for them, and would send its operations again. As many as it has sent wait at most.
+            let answers = Packet { answers: std::mem::take(&mut packet.answers), ..Packet::default() };
+            if let Err(error) = peer.cast_answer(TableMessage::Packet { from, packet: answers }) {
+                self.not_sent(&error);
+            }
+        }
+        if packet.is_empty() {
+            return;
+        }
         // Before it is sent, so that no end of the link is missed.
         self.requests.sent(numbers, peer.id());
         match peer.cast(TableMessage::Packet { from, packet }) {
@@ -152,14 +162,16 @@ impl Exchange {
             // The link has changed meanwhile, and those that wait were looked at before.
             Ok(()) => self.requests.failed(numbers, &Failure::LinkLost),
             Err(error) => {
-                match &error {
-                    CallError::TooLarge { .. } => self.too_large(&error),
-                    _ => {
-                        debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent")
-                    }
-                }
+                self.not_sent(&error);
                 self.requests.failed(numbers, &Failure::NotSent(error));
             }
+        }
+    }
+
+    fn not_sent(&self, error: &CallError) {
+        match error {
+            CallError::TooLarge { .. } => self.too_large(error),
+            _ => debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent"),
         }
     }
 

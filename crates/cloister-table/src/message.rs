@@ -45,6 +45,12 @@ pub(crate) struct Packet {
     pub(crate) answers: Vec<(u64, Answer)>,
 }
 
+impl Packet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.requests.is_empty() && self.answers.is_empty()
+    }
+}
+
 /// An operation of a client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Request {

@@ -178,6 +178,8 @@ pub(super) struct RemoteRecipient {
     pub(super) inbox: Option<ActorCell>,
     /// The incarnation of this node.
     pub(super) sender: Incarnation,
+    /// It is sent however much waits to be sent there.
+    pub(super) is_admitted: bool,
 }
 
 impl Recipient<'_> {
@@ -205,7 +207,7 @@ impl Recipient<'_> {
         before: impl FnOnce(&mut SerializedMessage, bool),
     ) -> Result<(), CallError> {
         let target = || self.destination.target();
-        let Some(RemoteRecipient { backlog, inbox, sender }) = &self.remote else {
+        let Some(RemoteRecipient { backlog, inbox, sender, is_admitted }) = &self.remote else {
             return self.actor.send_message(message).map_err(|error| match error {
                 MessagingErr::InvalidActorType => self.destination.other_type::<M>(None),
                 MessagingErr::SendErr(_) | MessagingErr::ChannelClosed => {
@@ -233,7 +235,10 @@ impl Recipient<'_> {
         if let SerializedMessage::Cast { metadata: mark @ None, .. }
         | SerializedMessage::Call { metadata: mark @ None, .. } = &mut bytes
         {
-            *mark = Some(count(&self.actor, self.destination, backlog, len)?);
+            *mark = Some(match is_admitted {
+                true => backlog.hand_admitted(len),
+                false => count(&self.actor, self.destination, backlog, len)?,
+            });
         }
         // What stands here for an actor of another node lives as long as the connection.
         let actor = inbox.as_ref().unwrap_or(&self.actor);

@@ -72,7 +72,7 @@ impl Cloister {
             }
             _ => None,
         };
-        let remote = RemoteRecipient { backlog, inbox, sender: self.incarnation() };
+        let remote = RemoteRecipient { backlog, inbox, sender: self.incarnation(), is_admitted: false };
         Ok(Recipient { actor, destination, remote: Some(remote) })
     }
 

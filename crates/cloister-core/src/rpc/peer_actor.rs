@@ -41,13 +41,33 @@ impl PeerActor {
         self.actor.get_id()
     }
 
+    /// Whether a short message may be sent now: not too much waits to be sent to the node.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.backlog.has_room()
+    }
+
     /// Hands it a message, without waiting for it to arrive. It does so once at most, and after those that were handed to it before.
     ///
     /// # Errors
     ///
     /// [`CallError`] says why the message was not sent.
     pub fn cast<M: Message>(&self, message: M) -> Result<(), CallError> {
-        let remote = RemoteRecipient { backlog: Arc::clone(&self.backlog), inbox: None, sender: self.sender };
+        self.hand(message, false)
+    }
+
+    /// The same, however much waits to be sent to the node: for what that node has asked for and waits for.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], other than [`CallError::Overloaded`].
+    pub fn cast_answer<M: Message>(&self, message: M) -> Result<(), CallError> {
+        self.hand(message, true)
+    }
+
+    fn hand<M: Message>(&self, message: M, is_admitted: bool) -> Result<(), CallError> {
+        let (backlog, sender) = (Arc::clone(&self.backlog), self.sender);
+        let remote = RemoteRecipient { backlog, inbox: None, sender, is_admitted };
         let destination = Destination::of_node(&self.name, &self.node, None);
         Recipient { actor: self.actor.clone(), destination, remote: Some(remote) }.deliver(message)
     }

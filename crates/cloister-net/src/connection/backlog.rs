@@ -86,17 +86,21 @@ impl Backlog {
         Ok(mark(self.handed.fetch_add(cost, Ordering::Relaxed) + cost))
     }
 
+    /// Whether a short message may be handed over now.
+    pub fn has_room(&self) -> bool {
+        self.waiting().saturating_add(OVERHEAD) <= self.max
+    }
+
     /// Whether a message may be handed over now, whatever its length.
     ///
     /// # Errors
     ///
     /// [`Full`] if too much waits.
     pub fn room(&self) -> Result<(), Full> {
-        let waiting = self.waiting();
-        if waiting.saturating_add(OVERHEAD) > self.max {
-            return Err(Full { waiting, max: self.max, probe: self.probe() });
+        match self.has_room() {
+            true => Ok(()),
+            false => Err(Full { waiting: self.waiting(), max: self.max, probe: self.probe() }),
         }
-        Ok(())
     }
 
     /// Counts a message of `len` bytes for which there was [room](Backlog::room), and gives its mark. The limit may be passed by this message.
@@ -207,6 +211,7 @@ mod tests {
             mark_of(&frame(1, b"", Some(&backlog.hand_admitted(5_000)))),
             Some(6_000 - OVERHEAD + OVERHEAD)
         );
+        assert!(!backlog.has_room());
         let full = backlog.room().unwrap_err();
         assert_eq!((full.waiting, full.max), (6_000, 1000));
     }

@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     sabotage: Option<Sabotage>,
     program: PathBuf,
     host: IpAddr,
+    /// What processes did that no fault explains.
+    unexplained: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct Node {
     /// What earlier processes printed, and when.
     printed: Vec<(Instant, String)>,
     frozen: bool,
+    /// Whether its process was told to leave.
+    leaving: bool,
     /// What earlier processes logged.
     log: Vec<String>,
 }
@@ -71,9 +75,16 @@ impl Cluster {
             let machines = ips.iter().enumerate().map(machine).collect();
             (Hosts::Namespaces { machines, bridge }, ips, Ipv4Addr::new(10, 77, 0, 1).into())
         };
-        let node =
-            |ip: IpAddr| Node { ip, process: None, printed: Vec::new(), frozen: false, log: Vec::new() };
-        Ok(Self { nodes: ips.into_iter().map(node).collect(), place, copies, sabotage, program, host })
+        let node = |ip: IpAddr| Node {
+            ip,
+            process: None,
+            printed: Vec::new(),
+            frozen: false,
+            leaving: false,
+            log: Vec::new(),
+        };
+        let nodes = ips.into_iter().map(node).collect();
+        Ok(Self { nodes, place, copies, sabotage, program, host, unexplained: Vec::new() })
     }
 
     /// The network that clients and the store are in; `None` if it is that of this process.
@@ -138,6 +149,7 @@ impl Cluster {
         if let Some(copies) = self.copies {
             command.env(variable::COPIES, copies.to_string());
         }
+        node.leaving = false;
         node.log.push(format!("--- process of node {number}"));
         node.process = Some(Process::start(&mut command, |line| (Instant::now(), line)));
     }
@@ -147,6 +159,9 @@ impl Cluster {
         let node = &mut self.nodes[number];
         node.frozen = false;
         if let Some(mut process) = node.process.take() {
+            if !process.is_running() && !node.leaving {
+                self.unexplained.push(format!("node {number} ended by itself"));
+            }
             process.end();
             process.finish();
             node.log.extend(process.errors().lines());
@@ -156,15 +171,33 @@ impl Cluster {
 
     /// Tells the process of a node to leave.
     pub(crate) fn leave(&mut self, number: usize) {
+        if self.nodes[number].process.as_mut().is_some_and(Process::is_running) {
+            self.nodes[number].leaving = true;
+        }
         self.signal(number, "TERM");
     }
 
-    /// Waits until a process that leaves has ended, and returns whether it did so by itself.
+    /// Waits until a process that leaves has ended, and returns whether it did so by itself and without an error.
     pub(crate) fn wait_left(&mut self, number: usize) -> bool {
         let process = self.nodes[number].process.as_mut();
-        let left = process.is_some_and(|process| process.ended_within(LEAVE_TIMEOUT).is_some());
+        let ended = process.and_then(|process| process.ended_within(LEAVE_TIMEOUT));
         self.kill(number);
-        left
+        ended.is_some_and(|status| status.success())
+    }
+
+    /// Notes what no fault explains.
+    pub(crate) fn note_unexplained(&mut self, what: String) {
+        self.unexplained.push(what);
+    }
+
+    /// What processes did that no fault explains, up to now.
+    pub(crate) fn unexplained(&mut self) -> Vec<String> {
+        let ended = self.nodes.iter_mut().enumerate().filter_map(|(number, node)| {
+            let has_ended = !node.process.as_mut()?.is_running() && !node.leaving;
+            has_ended.then(|| format!("node {number} has ended by itself"))
+        });
+        let ended: Vec<String> = ended.collect();
+        self.unexplained.iter().cloned().chain(ended).collect()
     }
 
     /// Stops the process of a node, or lets it go on.
@@ -180,13 +213,6 @@ impl Cluster {
         {
             process.signal(signal);
         }
-    }
-
-    /// The nodes whose process has ended though it should run.
-    pub(crate) fn ended(&mut self) -> Vec<usize> {
-        let nodes = self.nodes.iter_mut().enumerate();
-        let ended = nodes.filter_map(|(number, node)| Some((number, node.process.as_mut()?)));
-        ended.filter_map(|(number, process)| (!process.is_running()).then_some(number)).collect()
     }
 
     /// Loses the packets that these cuts lose, and no others.

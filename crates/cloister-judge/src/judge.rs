@@ -67,6 +67,8 @@ struct Record {
     overtaken: u64,
     /// What a table reported as lost; `None` of registers.
     losses: Option<Vec<Loss>>,
+    /// What processes did that no fault explains.
+    unexplained: Vec<String>,
     /// What each node logged.
     logs: Vec<Vec<String>>,
 }
@@ -151,9 +153,7 @@ fn record(run: &Run) -> Result<Record, String> {
     });
     let (last, unread) = in_network(&cluster, || Client::new(&world, LAST, run.seed).read_all(LAST_LIMIT))?;
     operations.extend(last);
-    for number in cluster.ended() {
-        println!("node {number} has ended by itself");
-    }
+    let unexplained = cluster.unexplained();
     let losses = run.copies.map(|_| losses(&cluster, nodes, world.began)).transpose()?;
     let logs = (0..nodes).map(|number| cluster.log(number)).collect();
     Ok(Record {
@@ -162,6 +162,7 @@ fn record(run: &Run) -> Result<Record, String> {
         unread,
         overtaken: store.map_or(0, |store| store.overtaken()),
         losses,
+        unexplained,
         logs,
     })
 }
@@ -255,6 +256,9 @@ fn conclude(run: &Run, record: &Record) -> Result<End, String> {
         reasons.push(format!("keys {:?} could not be read {LAST_LIMIT:?} after the faults", record.unread));
     }
 
+    reasons.extend(record.unexplained.iter().cloned());
+    reasons.extend(panics(&record.logs));
+
     // What serves an operation on a table is not known.
     let broken = if run.copies.is_none() { check_claims(&record.operations) } else { None };
     let mut illegal = broken.as_ref().map(|broken| broken.later.key);
@@ -297,6 +301,13 @@ fn conclude(run: &Run, record: &Record) -> Result<End, String> {
         save(run, record, illegal.map(|key| (key, histories[&key].as_slice())))?;
     }
     Ok(end)
+}
+
+/// The panics that nodes logged: an actor's is caught, and seen nowhere else.
+fn panics(logs: &[Vec<String>]) -> Vec<String> {
+    let lines = logs.iter().enumerate().flat_map(|(number, log)| log.iter().map(move |line| (number, line)));
+    let panics = lines.filter(|(_, line)| line.contains("panicked"));
+    panics.map(|(number, line)| format!("node {number}: {}", line.trim())).collect()
 }
 
 fn output(run: &Run) -> PathBuf {
@@ -401,6 +412,15 @@ mod tests {
         }
         let faults = [kill(1, 19, 25), kill(2, 10, 16)];
         assert!(is_explained(&loss, 2, &faults, &[(17 * second, 20 * second)]), "no copies were made");
+    }
+
+    #[test]
+    fn a_panic_in_the_log_of_a_node_is_found() {
+        let log = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let calm = log(&["--- process of node 0", "INFO node started"]);
+        let panicked = log(&["thread 'x' (7) panicked at src/a.rs:1:2:", "boom"]);
+        assert_eq!(panics(std::slice::from_ref(&calm)), [] as [&str; 0]);
+        assert_eq!(panics(&[calm, panicked]), ["node 1: thread 'x' (7) panicked at src/a.rs:1:2:"]);
     }
 
     #[test]

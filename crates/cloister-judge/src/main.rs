@@ -5,7 +5,8 @@
 //! cargo run --release -p cloister-judge -- --seconds 60 --seed 1 --nodes 5 --copies 2
 //! ```
 //!
-//! Exit status: 0 if the history is legal, 1 if it is not, 2 if the run could not be judged.
+//! Exit status: 0 if the history is legal, 1 if it is not, 2 if the run could not be judged. A run in which a node ended or panicked, and no
+//! fault explains it, could not be judged. Nor could one in which a node that was told to leave did not, while no other fault was present.
 //!
 //! # What is judged
 //!

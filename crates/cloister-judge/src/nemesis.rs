@@ -53,7 +53,7 @@ impl Nemesis<'_> {
                 present.insert(number, (now, &one.fault));
                 self.begin(&one.fault);
             } else if let Some((from, fault)) = present.remove(&number) {
-                self.end(fault);
+                self.end(fault, present.is_empty());
                 happened.push(Happened { fault: fault.clone(), from, to: nanos(self.began.elapsed()) });
             }
             let took = self.began.elapsed().saturating_sub(Duration::from_nanos(now));
@@ -90,12 +90,17 @@ impl Nemesis<'_> {
         }
     }
 
-    fn end(&mut self, fault: &Fault) {
+    /// Ends a fault; `alone` says that no other one is present.
+    fn end(&mut self, fault: &Fault, alone: bool) {
         match fault {
             Fault::Kill(node) => self.cluster.start(*node),
             Fault::Leave(node) => {
                 if !self.cluster.wait_left(*node) {
                     println!("          node {node} did not leave by itself");
+                    // Members that are cut off or frozen may keep a leaver waiting.
+                    if alone {
+                        self.cluster.note_unexplained(format!("node {node} did not leave by itself"));
+                    }
                 }
                 self.cluster.start(*node);
             }

@@ -70,6 +70,13 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         Err(_) => None,
     };
 
+    if sabotage == Some(Sabotage::Crash) && node == 0 {
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_secs(5));
+            std::process::exit(101);
+        });
+    }
+
     let mut arguments = ManagerArguments::load()?;
     let cloister = arguments.handle();
     let serves = if std::env::var_os(variable::COPIES).is_some() {

@@ -18,6 +18,9 @@ pub(crate) enum Sabotage {
     Copies,
     /// Members do not remember that a slot was written, so that its loss is not reported. Of a table.
     Loss,
+    /// Node 0 ends five seconds after each start, with an error. Not a rule: no run in which that happens is legal.
+    #[value(hide = true)]
+    Crash,
 }
 
 impl Sabotage {
@@ -30,6 +33,7 @@ impl Sabotage {
             Sabotage::Ready => "ready",
             Sabotage::Copies => "copies",
             Sabotage::Loss => "loss",
+            Sabotage::Crash => "crash",
         }
     }
 
@@ -44,7 +48,7 @@ impl Sabotage {
             Sabotage::Lease => Some(Rule::Claim),
             Sabotage::Fence => Some(Rule::Fence),
             Sabotage::Handover => Some(Rule::AskAll),
-            Sabotage::Ready => None,
+            Sabotage::Ready | Sabotage::Crash => None,
             Sabotage::Copies => Some(Rule::WaitForCopies),
             Sabotage::Loss => Some(Rule::Seal),
         }

@@ -97,15 +97,14 @@ impl Registers {
         match self.sabotage {
             Some(Sabotage::Handover) => {}
             Some(Sabotage::Ready) => self.fetch_later(key, Arc::clone(entry), epoch),
-            Some(Sabotage::Lease | Sabotage::Fence | Sabotage::Copies | Sabotage::Loss) | None => {
-                match self.store.ask(key, epoch, None).await {
-                    Ok(StoreAnswer::Value(value)) => locked.value = value,
-                    Ok(StoreAnswer::Overtaken { by }) => {
-                        return Err(self.refused(key, &format!("epoch {epoch} was overtaken by {by}")));
-                    }
-                    Err(error) => return Err(self.refused(key, &format!("no value of the store: {error}"))),
+            Some(Sabotage::Lease | Sabotage::Fence | Sabotage::Copies | Sabotage::Loss | Sabotage::Crash)
+            | None => match self.store.ask(key, epoch, None).await {
+                Ok(StoreAnswer::Value(value)) => locked.value = value,
+                Ok(StoreAnswer::Overtaken { by }) => {
+                    return Err(self.refused(key, &format!("epoch {epoch} was overtaken by {by}")));
                 }
-            }
+                Err(error) => return Err(self.refused(key, &format!("no value of the store: {error}"))),
+            },
         }
         locked.epoch = Some(epoch);
         Ok(())

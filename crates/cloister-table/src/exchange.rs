@@ -23,6 +23,8 @@ pub(crate) struct Exchange {
     /// The name of the table.
     table: String,
     outgoing: Outgoing,
+    /// Something waits to be sent. Set and cleared while `outgoing` is locked.
+    has_any: AtomicBool,
     /// The actor of the table is to send what waits.
     is_unsent: AtomicBool,
     /// The actor that takes what other nodes send.
@@ -42,6 +44,7 @@ impl Exchange {
             cloister,
             table,
             outgoing: Outgoing::default(),
+            has_any: AtomicBool::new(false),
             is_unsent: AtomicBool::new(false),
             actor: Mutex::default(),
             requests: Requests::default(),
@@ -81,6 +84,10 @@ impl Exchange {
     /// Sends what waits: at once if few operations are under way. Else the actor of the table sends it once it has handled the messages that
     /// it has now, and what those add travels with it.
     pub(crate) fn send(&self) {
+        // An operation of a node on its own keys may change nothing.
+        if !self.has_any.load(Ordering::Acquire) {
+            return;
+        }
         if self.under_way.is_few() { self.flush() } else { self.flush_soon() }
     }
 
@@ -102,6 +109,7 @@ impl Exchange {
         while let Some((node, load)) = waiting.pop_first() {
             self.dispatch(&node, load);
         }
+        self.has_any.store(false, Ordering::Release);
     }
 
     /// Messages of a shard to the same shard of another node. What is lost is sent again at a tick.
@@ -130,6 +138,7 @@ impl Exchange {
             self.dispatch(&node, std::mem::take(load));
         }
         add(load);
+        self.has_any.store(true, Ordering::Release);
     }
 
     /// Sends this to a node. `outgoing` is locked meanwhile.

@@ -18,6 +18,8 @@ mod child;
 mod close;
 mod identity;
 mod incarnation;
+#[cfg(test)]
+mod mailbox;
 mod place;
 mod restart;
 

@@ -59,8 +59,7 @@ pub(crate) async fn operate(
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
     let _busy = core.exchange.under_way.begin();
     let mut number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
-    let (mut view, mut links, (mut pause, longest)) =
-        (core.view.subscribe(), core.exchange.linked.subscribe(), PAUSES);
+    let (mut view, mut links, mut refusals) = (core.view.subscribe(), core.exchange.linked.subscribe(), 0);
     loop {
         let known =
             match timeout_at(deadline, view.wait_for(|view| view.epoch.is_some() || view.is_over)).await {
@@ -103,13 +102,14 @@ pub(crate) async fn operate(
         if now >= last {
             return Err(running.ended(&cause));
         }
+        refusals += 1;
+        let pause = internal::exponential(PAUSES.0, PAUSES.1, refusals);
         // A refusal is most often of a node that was in the next view before this one.
         tokio::select! {
             () = sleep_until(last.min(now + pause)) => {}
             _ = view.changed() => {}
             _ = links.changed() => {}
         }
-        pause = longest.min(2 * pause);
     }
 }
 

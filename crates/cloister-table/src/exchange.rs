@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use cloister_core::internal::{CallInProgress, LogLimiter, PeerActor};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::message::{Answer, Packet, Request, TableMessage};
-use crate::outgoing::{Load, Outgoing, UnderWay};
+use crate::outgoing::{Load, UnderWay};
 use crate::requests::{Failure, PendingRequest, Requests};
 use crate::wire::Batch;
 
@@ -22,7 +22,8 @@ pub(crate) struct Exchange {
     cloister: Cloister,
     /// The name of the table.
     table: String,
-    outgoing: Outgoing,
+    /// What waits to be sent. It is sent under this lock, so that it arrives in the order in which it was added.
+    outgoing: Mutex<BTreeMap<NodeId, Load>>,
     /// Something waits to be sent. Set and cleared while `outgoing` is locked.
     has_any: AtomicBool,
     /// The actor of the table is to send what waits.
@@ -43,7 +44,7 @@ impl Exchange {
         Self {
             cloister,
             table,
-            outgoing: Outgoing::default(),
+            outgoing: Mutex::default(),
             has_any: AtomicBool::new(false),
             is_unsent: AtomicBool::new(false),
             actor: Mutex::default(),
@@ -57,7 +58,7 @@ impl Exchange {
 
     /// Begins anew: nothing waits, and no table is linked.
     pub(crate) fn reset(&self) {
-        self.outgoing.lock().clear();
+        self.outgoing().clear();
         // The actor that was to send may have ended before it did.
         self.is_unsent.store(false, Ordering::Release);
         self.set_peers(BTreeMap::new());
@@ -75,6 +76,10 @@ impl Exchange {
         drop(present);
         self.requests.only(|node, actor| peers.get(node).is_some_and(|peer| peer.id() == actor));
         self.linked.send_replace(());
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, BTreeMap<NodeId, Load>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn peer(&self, node: &NodeId) -> Option<PeerActor> {
@@ -105,7 +110,7 @@ impl Exchange {
     /// Sends what waits.
     pub(crate) fn flush(&self) {
         self.is_unsent.store(false, Ordering::Release);
-        let mut waiting = self.outgoing.lock();
+        let mut waiting = self.outgoing();
         while let Some((node, load)) = waiting.pop_first() {
             self.dispatch(&node, load);
         }
@@ -132,7 +137,7 @@ impl Exchange {
     }
 
     fn add(&self, node: NodeId, bytes: usize, add: impl FnOnce(&mut Load)) {
-        let mut waiting = self.outgoing.lock();
+        let mut waiting = self.outgoing();
         let load = waiting.entry(node.clone()).or_default();
         if load.is_full(bytes) {
             self.dispatch(&node, std::mem::take(load));

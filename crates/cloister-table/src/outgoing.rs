@@ -1,10 +1,8 @@
 //! What waits to be sent to the tables of other nodes. What comes close together travels in one message.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cloister_core::NodeId;
 use cloister_core::internal::CallInProgress;
 
 use crate::message::{Answer, Packet, Request};
@@ -15,12 +13,6 @@ const FEW: usize = 4;
 /// After how many bytes what is for a node is sent at once.
 const MAX_BYTES: usize = 224 << 10;
 
-/// What waits to be sent. It is sent under its lock, so that it arrives in the order in which it was added.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing(Mutex<Waiting>);
-
-pub(crate) type Waiting = BTreeMap<NodeId, Load>;
-
 /// What waits for one node.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
@@ -28,12 +20,6 @@ pub(crate) struct Load {
     bytes: usize,
     /// This node does not leave before these answers are sent.
     pub(crate) in_progress: Vec<CallInProgress>,
-}
-
-impl Outgoing {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Load {

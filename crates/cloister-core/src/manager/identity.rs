@@ -352,10 +352,11 @@ pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
 mod tests {
     use cloister_testkit::dns_server::{Behaviour, DnsServer};
     use cloister_testkit::wait::until_async;
-    use ractor::{Actor, ActorProcessingErr};
-    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+    use ractor::Actor;
+    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
+    use crate::manager::mailbox::Mailbox;
     use crate::placement::RingPlan;
 
     #[test]
@@ -391,27 +392,6 @@ mod tests {
         }
     }
 
-    struct Hears(UnboundedSender<Command>);
-
-    impl Actor for Hears {
-        type Msg = ManagerMessage;
-        type State = ();
-        type Arguments = ();
-
-        async fn pre_start(&self, _: ActorRef<ManagerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
-            Ok(())
-        }
-
-        async fn handle(
-            &self,
-            _: ActorRef<ManagerMessage>,
-            message: ManagerMessage,
-            (): &mut (),
-        ) -> Result<(), ActorProcessingErr> {
-            Ok(self.0.send(message.0)?)
-        }
-    }
-
     #[tokio::test]
     async fn a_node_with_a_given_address_waits_for_name_servers_that_may_find_it_in_the_list() {
         let names = DnsServer::start().await;
@@ -425,7 +405,7 @@ mod tests {
         let mut naming = IdentityFinder::new(&config, Seeds::parse_list(seeds, DEFAULT_PORT).unwrap(), None);
         naming.resolver = Resolver::servers([names.address()]).with_deadline(Duration::from_millis(300));
         let (sender, mut heard) = unbounded_channel();
-        let (manager, _) = Actor::spawn(None, Hears(sender), ()).await.unwrap();
+        let (manager, _) = Actor::spawn(None, Mailbox(sender), ()).await.unwrap();
         let finding = tokio::spawn(naming.clone().resolve(3, Arc::clone(&shared), manager.clone()));
         until_async("it waits", async || {
             shared.present_trouble().is_some_and(|why| why.contains("`consensus` depends on that"))

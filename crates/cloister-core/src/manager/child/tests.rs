@@ -2,43 +2,13 @@
 
 use cloister_config::Config;
 use cloister_proto::{Incarnation, Member, NodeId};
-use ractor::{Actor, ActorProcessingErr, SupervisionEvent};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use ractor::{Actor, ActorProcessingErr};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::handle::Shared;
+use crate::manager::mailbox::Mailbox;
 use crate::placement::RingPlan;
-
-/// Stands for the manager: passes on what it gets.
-struct Mailbox(UnboundedSender<Command>);
-
-impl Actor for Mailbox {
-    type Msg = ManagerMessage;
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(&self, _: ActorRef<ManagerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-
-    async fn handle(
-        &self,
-        _: ActorRef<ManagerMessage>,
-        message: ManagerMessage,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        self.0.send(message.0).map_err(Into::into)
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<ManagerMessage>,
-        _: SupervisionEvent,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
 
 struct Worker;
 
